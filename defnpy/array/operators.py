@@ -1,0 +1,309 @@
+"""Operators and methods, filled in once for tensors and traced values alike; and what a traced value refuses."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from ..errors import ImmutableError, TraceError
+from ..ir.expr import Expr, Value
+from ..ir.trace import function
+from ..ops import elementwise as e
+from ..ops import linear, logic, reduce
+from ..source import capture, quote
+from . import indexing, manipulation, products, statistics
+
+__all__ = ["fill"]
+
+_BINARY: dict[str, Callable[[Any, Any], Any]] = {
+    "add": e.add,
+    "sub": e.subtract,
+    "mul": e.multiply,
+    "truediv": e.divide,
+    "floordiv": e.floor_divide,
+    "mod": e.remainder,
+    "pow": e.pow_,
+    "matmul": products.matmul,
+    "and": logic.bitwise_and,
+    "or": logic.bitwise_or,
+    "xor": logic.bitwise_xor,
+    "lshift": logic.bitwise_left_shift,
+    "rshift": logic.bitwise_right_shift,
+}
+_COMPARISONS = {
+    "eq": logic.equal,
+    "ne": logic.not_equal,
+    "lt": logic.less,
+    "le": logic.less_equal,
+    "gt": logic.greater,
+    "ge": logic.greater_equal,
+}
+_SYMBOLS = {
+    "add": "+", "sub": "-", "mul": "*", "truediv": "/", "floordiv": "//", "mod": "%", "pow": "**", "matmul": "@",
+    "and": "&", "or": "|", "xor": "^", "lshift": "<<", "rshift": ">>",
+}  # fmt: skip
+
+
+def _methods() -> dict[str, Any]:
+    def T(self: Any) -> Any:
+        """The axes in reverse order."""
+        return manipulation.transpose(self)
+
+    def mT(self: Any) -> Any:
+        """The last two axes swapped."""
+        return manipulation.matrix_transpose(self)
+
+    def at(self: Any) -> indexing.At:
+        """The place of a functional update: ``x.at[i].set(v)``, ``x.at[i].add(v)``."""
+        return indexing.At(self)
+
+    def astype(self: Any, dtype: Any) -> Any:
+        """The tensor converted to ``dtype``."""
+        return manipulation.astype(self, dtype)
+
+    def reshape(self: Any, *shape: Any) -> Any:
+        """The elements in another shape, given as ints or as one sequence."""
+        return linear.reshape(self, shape=shape[0] if len(shape) == 1 else shape)
+
+    def transpose(self: Any, *axes: Any) -> Any:
+        """The axes in another order, by default reversed."""
+        order = axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes
+        return manipulation.transpose(self, order or None)
+
+    def squeeze(self: Any, axis: Any = None) -> Any:
+        """Without axes of size 1."""
+        return manipulation.squeeze(self, axis)
+
+    def ravel(self: Any) -> Any:
+        """All elements in one axis."""
+        return manipulation.ravel(self)
+
+    def dot(self: Any, other: Any) -> Any:
+        """NumPy's ``dot``."""
+        return products.dot(self, other)
+
+    def clip(self: Any, min: Any = None, max: Any = None) -> Any:
+        """Limited to [min, max]."""
+        return statistics.clip(self, min, max)
+
+    def round(self: Any) -> Any:
+        """Rounded to the nearest integer, halves to the even one."""
+        return e.round_(self)
+
+    methods: dict[str, Any] = {"T": property(T), "mT": property(mT), "at": property(at)}
+    methods |= {f.__name__: f for f in (astype, reshape, transpose, squeeze, ravel, dot, clip, round)}
+    for operation in (
+        linear.sum_, statistics.mean, statistics.var, statistics.std, reduce.max_, reduce.min_, reduce.prod_,
+        reduce.any_, reduce.all_, reduce.argmax, reduce.argmin,
+    ):  # fmt: skip
+        methods[operation.__name__] = _reduction(operation)
+    return methods
+
+
+def _reduction(operation: Any) -> Any:
+    def method(self: Any, axis: Any = None, **options: Any) -> Any:
+        return operation(self, axis=axis, **options)
+
+    method.__name__ = operation.__name__
+    method.__doc__ = operation.__doc__
+    return method
+
+
+def _binary(operation: Any) -> tuple[Any, Any]:
+    def forward(self: Any, other: Any) -> Any:
+        return operation(self, other)
+
+    def reflected(self: Any, other: Any) -> Any:
+        return operation(other, self)
+
+    return forward, reflected
+
+
+def _in_place(symbol: str) -> Any:
+    def refuse(self: Any, other: Any) -> NoReturn:
+        raise ImmutableError(
+            f"a tensor cannot change: {symbol}= is refused",
+            where=quote(capture()),
+            hint=f"make a new value: {_rewritten() or f'x = x {symbol} y'}",
+        )
+
+    return refuse
+
+
+def _setitem(self: Any, index: Any, value: Any) -> NoReturn:
+    raise ImmutableError(
+        "a tensor cannot change: assignment to an element is refused",
+        where=quote(capture()),
+        hint=f"make a changed copy: {_rewritten() or 'x = x.at[i].set(v)'}",
+    )
+
+
+def _delitem(self: Any, index: Any) -> NoReturn:
+    raise ImmutableError(
+        "a tensor cannot change: its elements cannot be deleted",
+        where=quote(capture()),
+        hint="keep the others: x = dp.concat([x[:i], x[i + 1:]])",
+    )
+
+
+def _rewritten() -> str:
+    """The user's own assignment in its functional form, or nothing when the line cannot be read."""
+    location = capture()
+    if location is None:
+        return ""
+    try:
+        statement = ast.parse(location.position.text).body[0]
+    except (SyntaxError, IndexError):
+        return ""
+    if isinstance(statement, ast.AugAssign):
+        target, value = ast.unparse(statement.target), ast.unparse(statement.value)
+        if isinstance(statement.target, ast.Subscript):
+            name, index = ast.unparse(statement.target.value), ast.unparse(statement.target.slice)
+            if isinstance(statement.op, (ast.Add, ast.Sub)):
+                change = value if isinstance(statement.op, ast.Add) else f"-({value})"
+                return f"{name} = {name}.at[{index}].add({change})"
+            changed = ast.unparse(ast.BinOp(statement.target, statement.op, statement.value))
+            return f"{name} = {name}.at[{index}].set({changed})"
+        return f"{target} = {ast.unparse(ast.BinOp(statement.target, statement.op, statement.value))}"
+    if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Subscript):
+        target = statement.targets[0]
+        name, index = ast.unparse(target.value), ast.unparse(target.slice)
+        return f"{name} = {name}.at[{index}].set({ast.unparse(statement.value)})"
+    return ""
+
+
+@function
+def _getitem(x: Any, index: Any) -> Any:
+    return indexing.getitem(x, index)
+
+
+_getitem.__name__ = "index"
+
+
+def _refuse(what: str, hint: str) -> Any:
+    def method(self: Any, *args: Any, **kwargs: Any) -> NoReturn:
+        raise TraceError(f"{what} of a traced value {self.aval}", where=quote(capture()), hint=hint)
+
+    return method
+
+
+def _bool(self: Any) -> NoReturn:
+    raise TraceError(
+        f"the truth of a traced value {self.aval} is not known while tracing",
+        where=quote(capture()),
+        hint=_condition_hint(),
+    )
+
+
+def _condition_hint() -> str:
+    location = capture()
+    text = location.position.text if location is not None else ""
+    try:
+        header = text if text.endswith(":") else text + ":" if text.startswith(("if ", "while ")) else text
+        node = ast.parse(header.removeprefix("el") + (" pass" if header.endswith(":") else "")).body[0]
+    except (SyntaxError, IndexError):
+        return "choose between values with dp.where(condition, x, y)"
+    tests = [n.test for n in ast.walk(node) if isinstance(n, (ast.If, ast.While, ast.IfExp, ast.Assert))]
+    if isinstance(node, ast.If) or any(isinstance(n, ast.IfExp) for n in ast.walk(node)):
+        return f"choose between values: dp.where({ast.unparse(tests[0])}, value_if_true, value_if_false)"
+    if isinstance(node, ast.While):
+        return "repeat a number of times that is known while tracing: for _ in range(n), with n keyword-only"
+    operators = [type(n.op) for n in ast.walk(node) if isinstance(n, ast.BoolOp)]
+    if operators:
+        return f"combine conditions with {'&' if operators[0] is ast.And else '|'}: (a) {'&' if operators[0] is ast.And else '|'} (b)"
+    if any(isinstance(n, ast.UnaryOp) and isinstance(n.op, ast.Not) for n in ast.walk(node)):
+        return "negate with ~condition"
+    return "choose between values with dp.where(condition, x, y)"
+
+
+def _len(self: Any) -> int:
+    if not self.shape:
+        raise TraceError(
+            f"len() of a traced 0-d value {self.aval}", where=quote(capture()), hint="a 0-d value has no length; use x.size"
+        )
+    return int(self.shape[0])
+
+
+def _iterate(self: Any) -> NoReturn:
+    if not self.shape:
+        what, hint = "a traced 0-d value has nothing to iterate over", "use the value itself"
+    else:
+        what = f"a traced value {self.aval} cannot be iterated over"
+        hint = f"compute on all rows at once, or index with a Python range: [x[i] for i in range({self.shape[0]})]"
+    raise TraceError(what, where=quote(capture()), hint=hint)
+
+
+def _numpy_function(self: Any, called: Any, types: Any, args: Any, kwargs: Any) -> NoReturn:
+    raise TraceError(
+        f"np.{called.__name__} cannot take a traced value {self.aval}",
+        where=quote(capture()),
+        hint=f"use defnpy's function of that name, if there is one: dp.{called.__name__}(...)",
+    )
+
+
+def _number(name: str) -> Any:
+    return _refuse(
+        f"{name}()",
+        "the number is not known while tracing: keep it a tensor, return it and convert outside, "
+        "or pass it as a keyword-only argument",
+    )
+
+
+_REFUSED_BY_EXPR: dict[str, Any] = {
+    "__bool__": _bool,
+    "__int__": _number("int"),
+    "__float__": _number("float"),
+    "__complex__": _number("complex"),
+    "__index__": _number("int"),
+    "item": _number("item"),
+    "tolist": _number("tolist"),
+    "__len__": _len,
+    "__iter__": _iterate,
+    "__array__": _refuse(
+        "NumPy asks for the elements", "use the function of that name in defnpy: dp.exp(x) instead of np.exp(x)"
+    ),
+    "__array_function__": _numpy_function,
+    "__dlpack__": _refuse("DLPack asks for the elements", "return the value and convert it outside"),
+}
+
+
+def _expr_repr(self: Any) -> str:
+    return f"<traced {self.aval}>"
+
+
+def fill(namespace: Any) -> None:
+    """Put the operators and methods on values; ``namespace`` is what ``__array_namespace__`` answers."""
+
+    def array_namespace(self: Any, /, *, api_version: Any = None) -> Any:
+        return namespace
+
+    put = _put
+    for name, operation in _BINARY.items():
+        forward, reflected = _binary(operation)
+        put(Value, f"__{name}__", forward)
+        put(Value, f"__r{name}__", reflected)
+        put(Value, f"__i{name}__", _in_place(_SYMBOLS[name]))
+    for name, operation in _COMPARISONS.items():
+        put(Value, f"__{name}__", _binary(operation)[0])
+    for name, unary in {"neg": e.negative, "abs": e.abs_, "invert": logic.bitwise_invert}.items():
+        put(Value, f"__{name}__", _unary(unary))
+    put(Value, "__pos__", lambda self: self)
+    put(Value, "__hash__", object.__hash__)
+    put(Value, "__getitem__", _getitem)
+    put(Value, "__setitem__", _setitem)
+    put(Value, "__delitem__", _delitem)
+    put(Value, "__array_namespace__", array_namespace)
+    for name, method in _methods().items():
+        put(Value, name, method)
+    for name, method in _REFUSED_BY_EXPR.items():
+        put(Expr, name, method)
+    put(Expr, "__repr__", _expr_repr)
+
+
+def _unary(operation: Any) -> Any:
+    return lambda self: operation(self)
+
+
+def _put(cls: type, name: str, method: Any) -> None:
+    setattr(cls, name, method)

@@ -1,0 +1,149 @@
+"""Averages, and the stable forms of softmax: composites without rules of their own."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from .. import shapes
+from ..dtypes import DEFAULT_FLOAT, iinfo
+from ..ir.expr import Value
+from ..ir.trace import aval_of, function
+from ..ops import elementwise as e
+from ..ops.convert import cast
+from ..ops.linear import reshape, sum_
+from ..ops.logic import isinf
+from ..ops.mark import stop_grad
+from ..ops.reduce import max_
+
+__all__ = ["clip", "log_softmax", "logsumexp", "mean", "softmax", "softplus", "square", "std", "var"]
+
+
+def _float(x: Any) -> Any:
+    aval = aval_of(x)
+    return x if aval.dtype.kind == "f" and isinstance(x, Value) else cast(x, DEFAULT_FLOAT if aval.dtype.kind != "f" else aval.dtype)
+
+
+@function
+def mean(x: Any, /, *, axis: Any = None, keepdims: bool = False) -> Any:
+    """The average over ``axis`` (int, tuple, None for all); integers are averaged as floats. Of nothing it is NaN.
+
+    >>> import defnpy as dp
+    >>> dp.mean(dp.asarray([[1.0, 2.0], [3.0, 6.0]]), axis=1)
+    Tensor([1.5, 4.5], dtype=float32)
+    """
+    x = _float(x)
+    count = math.prod(x.shape[a] for a in shapes.normalize_axes(axis, x.ndim))
+    return sum_(x, axis=axis, keepdims=keepdims) / float(count)
+
+
+@function
+def var(x: Any, /, *, axis: Any = None, correction: float = 0.0, keepdims: bool = False) -> Any:
+    """The variance over ``axis``: the squared distance from the mean, divided by the count less ``correction``.
+
+    >>> import defnpy as dp
+    >>> dp.var(dp.asarray([1.0, 3.0]))
+    Tensor(1., dtype=float32)
+    """
+    x = _float(x)
+    count = math.prod(x.shape[a] for a in shapes.normalize_axes(axis, x.ndim))
+    distance = x - mean(x, axis=axis, keepdims=True)
+    return sum_(distance * distance, axis=axis, keepdims=keepdims) / float(count - correction)
+
+
+@function
+def std(x: Any, /, *, axis: Any = None, correction: float = 0.0, keepdims: bool = False) -> Any:
+    """The square root of :func:`var`.
+
+    >>> import defnpy as dp
+    >>> dp.std(dp.asarray([1.0, 3.0]))
+    Tensor(1., dtype=float32)
+    """
+    return e.sqrt(var(x, axis=axis, correction=correction, keepdims=keepdims))
+
+
+def _shift(x: Any, axis: Any) -> Any:
+    """The largest element, as a constant; 0 where it is infinite, so that the differences are numbers."""
+    largest = stop_grad(max_(x, axis=axis, keepdims=True))
+    return e.where(isinf(largest), 0, largest)
+
+
+@function
+def logsumexp(x: Any, /, *, axis: Any = None, keepdims: bool = False) -> Any:
+    """log(sum(exp(x))) over ``axis``, without overflow: the largest element is taken out first.
+
+    >>> import defnpy as dp
+    >>> dp.logsumexp(dp.asarray([1000.0, 1000.0]))
+    Tensor(1000.6931, dtype=float32)
+    """
+    x = _float(x)
+    axes = shapes.normalize_axes(axis, x.ndim)
+    shift = _shift(x, axes)
+    result = e.log(sum_(e.exp(x - shift), axis=axes, keepdims=True)) + shift
+    return result if keepdims else reshape(result, shape=shapes.reduce(x.shape, axes))
+
+
+@function
+def softmax(x: Any, /, *, axis: Any = -1) -> Any:
+    """exp(x) divided by its sum over ``axis``: positive numbers that sum to 1.
+
+    >>> import defnpy as dp
+    >>> dp.softmax(dp.asarray([1010.0, 1000.0, 990.0]))
+    Tensor([9.9995458e-01, 4.5397868e-05, 2.0610599e-09], dtype=float32)
+    """
+    x = _float(x)
+    exponential = e.exp(x - _shift(x, axis))
+    return exponential / sum_(exponential, axis=axis, keepdims=True)
+
+
+@function
+def log_softmax(x: Any, /, *, axis: Any = -1) -> Any:
+    """The logarithm of :func:`softmax`, accurate where the softmax is tiny.
+
+    >>> import defnpy as dp
+    >>> dp.log_softmax(dp.asarray([0.0, 200.0]))
+    Tensor([-200.,    0.], dtype=float32)
+    """
+    x = _float(x)
+    shifted = x - _shift(x, axis)
+    return shifted - e.log(sum_(e.exp(shifted), axis=axis, keepdims=True))
+
+
+@function
+def softplus(x: Any, /) -> Any:
+    """log(1 + exp(x)), finite everywhere; its derivative is the sigmoid, 1/2 at 0.
+
+    >>> import defnpy as dp
+    >>> dp.softplus(dp.asarray([-1000.0, 0.0, 1000.0]))
+    Tensor([0.0000000e+00, 6.9314718e-01, 1.0000000e+03], dtype=float32)
+    """
+    return e.maximum(x, 0) + e.log1p(e.exp(-e.abs_(x)))
+
+
+def square(x: Any, /) -> Any:
+    """x times x.
+
+    >>> import defnpy as dp
+    >>> dp.square(dp.asarray([1, -3]))
+    Tensor([1, 9], dtype=int64)
+    """
+    return e.multiply(x, x)
+
+
+@function
+def clip(x: Any, /, min: Any = None, max: Any = None) -> Any:
+    """x limited to [min, max]; None leaves a side open. Where min > max the result is max; NaN stays NaN.
+
+    The gradient goes to x on the closed interval, to the bound that was taken outside of it.
+
+    >>> import defnpy as dp
+    >>> dp.clip(dp.asarray([-2.0, 0.5, 2.0]), 0.0, 1.0)
+    Tensor([0. , 0.5, 1. ], dtype=float32)
+    """
+    aval = aval_of(x)
+    if aval.dtype.kind == "f" or isinstance(min, float) or isinstance(max, float):
+        ends = (-math.inf, math.inf)
+    else:
+        ends = (int(iinfo(aval.dtype).min), int(iinfo(aval.dtype).max))
+    return e.clip(x, ends[0] if min is None else min, ends[1] if max is None else max)
+

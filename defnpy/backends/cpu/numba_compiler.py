@@ -1,0 +1,92 @@
+"""Kernel source to machine code, by Numba. The only module that imports it; loaded when something must be compiled."""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any
+
+import numba
+import numpy as np
+from numba.core import compiler, types
+from numba.core.cpu_options import FastMathOptions
+from numba.core.registry import cpu_target
+from numba.extending import intrinsic
+
+from ...dtypes import DType
+from . import prelude
+from .cache import Entry
+
+__all__ = ["compile_source"]
+
+# Functions of the C library that compiled code may call; anything else comes from Numba.
+_C_LIBRARY = {
+    name + suffix
+    for name in "exp expm1 log log1p sin cos tan tanh pow fmod floor ceil trunc rint erf erfc sqrt fabs memset memcpy".split()
+    for suffix in ("", "f")
+}
+
+
+@intrinsic  # type: ignore[misc]
+def _fold_sum(context: Any, total: Any, value: Any) -> Any:
+    """Addition that LLVM may reorder (floats only): the one liberty that sums take, so that they vectorize."""
+
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        a, b = args
+        if isinstance(signature.return_type, types.Float):
+            return builder.fadd(a, b, flags=("reassoc", "contract"))
+        return builder.add(a, b)
+
+    if total != value:
+        return None
+    return total(total, total), build
+
+
+@functools.cache
+def _namespace() -> dict[str, Any]:
+    functions: dict[str, Any] = {"np": np, "math": math}
+    exec(compile(prelude.SOURCE, "<defnpy prelude>", "exec"), functions)
+    for name in ("erfinv", "threefry2x32"):
+        functions[name] = numba.njit(
+            error_model="numpy", forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True
+        )(functions[name])
+    functions["fold_sum"] = _fold_sum
+    return functions
+
+
+def compile_source(filename: str, source: str, dtypes: list[DType], sizes: int) -> Entry:
+    """Compile ``def kernel(buffers..., sizes...)`` for flat buffers of ``dtypes`` and 64-bit sizes.
+
+    The buffers are promised not to overlap. Floats follow IEEE rules but for contraction of a * b + c and the order
+    of sums.
+    """
+    namespace = dict(_namespace())
+    exec(compile(source, filename, "exec"), namespace)
+    flags = compiler.Flags()
+    flags.enable_looplift = False
+    flags.enable_pyobject = False
+    flags.nrt = False
+    flags.no_cpython_wrapper = True
+    flags.no_cfunc_wrapper = True
+    flags.error_model = "numpy"
+    flags.noalias = True
+    flags.fastmath = FastMathOptions({"contract"})
+    pointers = [types.CPointer(types.uint8 if dtype.kind == "b" else numba.from_dtype(dtype)) for dtype in dtypes]
+    cpu_target.typing_context.refresh()
+    cpu_target.target_context.refresh()
+    result = compiler.compile_extra(
+        cpu_target.typing_context,
+        cpu_target.target_context,
+        namespace["kernel"],
+        (*pointers, *[types.int64] * sizes),
+        types.int64,
+        flags,
+        {},
+    )
+    library = result.library
+    module = library._final_module
+    called = {f.name for f in module.functions if f.is_declaration and not f.name.startswith("llvm.")}
+    code = library.codegen._tm.emit_object(module)
+    return Entry(result.fndesc.llvm_func_name, code, bool(called - _C_LIBRARY))
+
+

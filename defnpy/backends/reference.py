@@ -1,0 +1,105 @@
+"""The reference: every op computed by its own NumPy body. Eager calls run here; other backends are held against it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..errors import DefnpyError, Mismatch
+from ..ir.expr import Expr, Graph
+from ..ir.op import Op
+from ..ir.aval import Aval
+from ..ir.show import show
+from ..source import quote
+from ..tensor import Tensor, wrap
+from .base import Array, KernelReport
+
+__all__ = ["Eager", "ReferenceBackend", "evaluate", "located"]
+
+
+def located(node: Expr, mismatch: Mismatch) -> DefnpyError:
+    """The three-part error of a mismatch that showed only while running: the op, its operands, the user's line."""
+    operands = ", ".join(str(arg.aval) for arg in node.args)
+    error = mismatch.error(f"{node.op.name}({operands}): {mismatch.what}", where=quote(node.loc), hint=mismatch.hint)
+    return error
+
+
+class Eager:
+    """The bottom of the trace stack: computes a call at once."""
+
+    def bind(self, op: Op, operands: Sequence[Any], params: dict[str, Any], aval: Aval) -> Tensor:
+        """The tensor that ``op`` gives."""
+        arrays = [x._array if isinstance(x, Tensor) else x for x in operands]
+        with np.errstate(all="ignore"):
+            result = op.body(*arrays, **params)
+        array = np.asarray(result)
+        if any(array is x for x in arrays if not isinstance(x, np.generic)) or array.base is not None:
+            # A view of a caller's writeable array must not become a tensor that changes later.
+            if any(isinstance(x, np.ndarray) and x.flags.writeable for x in arrays):
+                array = array.copy()
+        return wrap(array)
+
+
+def evaluate(graph: Graph, inputs: Sequence[Array]) -> list[Array]:
+    """The outputs of a closed graph, node by node."""
+    return _Program(graph)(inputs)
+
+
+class _Program:
+    """The nodes as a flat list of steps over numbered slots; a slot is emptied after its last use."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        nodes = graph.nodes()
+        slot = {node: i for i, node in enumerate(dict.fromkeys((*graph.inputs, *nodes)))}
+        last: dict[Expr, int] = {}
+        steps = [node for node in nodes if node.op.name != "parameter"]
+        for i, node in enumerate(steps):
+            for arg in (node, *node.args):
+                last[arg] = i
+        kept = set(graph.outputs)
+        self._inputs = len(graph.inputs)
+        self._slots = len(slot)
+        self._outputs = [slot[node] for node in graph.outputs]
+        self._steps = []
+        for i, node in enumerate(steps):
+            used = dict.fromkeys((node, *node.args))
+            dead = [slot[arg] for arg in used if last[arg] == i and arg not in kept]
+            self._steps.append((node, [slot[arg] for arg in node.args], node.kwargs, slot[node], dead))
+
+    def __call__(self, inputs: Sequence[Array]) -> list[Array]:
+        values: list[Any] = [*inputs, *[None] * (self._slots - self._inputs)]
+        with np.errstate(all="ignore"):
+            for node, args, params, target, dead in self._steps:
+                try:
+                    values[target] = np.asarray(node.op.body(*[values[i] for i in args], **params))
+                except Mismatch as mismatch:
+                    raise located(node, mismatch) from None
+                for i in dead:
+                    values[i] = None
+        # Outputs are the caller's own: never an input's memory, nor a view into something larger.
+        return [np.array(values[i], order="C") if _shared(values[i], inputs) else values[i] for i in self._outputs]
+
+    def source(self) -> str:
+        """The graph: the reference runs it as it is."""
+        return show(self._graph, source=True)
+
+    def kernels(self) -> list[KernelReport]:
+        """None: there is nothing to compile."""
+        return []
+
+
+def _shared(array: Array, inputs: Sequence[Array]) -> bool:
+    return array.base is not None or not array.flags.c_contiguous or any(array is x for x in inputs)
+
+
+class ReferenceBackend:
+    """Runs graphs with NumPy, one op at a time."""
+
+    name = "reference"
+
+    def compile(self, graph: Graph) -> _Program:
+        """Nothing is compiled; the nodes are put in order."""
+        return _Program(graph)

@@ -1,0 +1,40 @@
+"""verify(graph): closed, acyclic, avals as the ops infer them. Run between passes in tests."""
+
+from __future__ import annotations
+
+from ..errors import Mismatch
+from .expr import Expr, Graph
+
+__all__ = ["InvalidGraph", "verify"]
+
+
+class InvalidGraph(AssertionError):
+    """A graph breaks one of its invariants: a fault in a transform or a pass, never in the user's program."""
+
+
+def verify(graph: Graph) -> Graph:
+    """Return ``graph`` if it is sound, else raise :class:`InvalidGraph` saying which node breaks what."""
+    inputs = set(graph.inputs)
+    if len(inputs) != len(graph.inputs):
+        raise InvalidGraph("an input stands twice in the graph")
+    if len(graph.names) != len(graph.inputs):
+        raise InvalidGraph(f"{len(graph.names)} names for {len(graph.inputs)} inputs")
+    done: set[Expr] = set()
+    for node in graph.nodes():
+        if any(arg not in done for arg in node.args):
+            raise InvalidGraph(f"{node.op.name} {node.aval} reads a value that depends on it: the graph has a cycle")
+        done.add(node)
+        if node.op.name == "parameter":
+            if node not in inputs:
+                raise InvalidGraph(f"the graph is not closed: it reads a parameter {node.aval} that is no input of it")
+            continue
+        try:
+            aval = node.op.infer(*[arg.aval for arg in node.args], **node.kwargs)
+        except Mismatch as mismatch:
+            raise InvalidGraph(f"{node.op.name}: {mismatch.what}") from None
+        if (aval.shape, aval.dtype) != (node.aval.shape, node.aval.dtype):
+            raise InvalidGraph(f"{node.op.name} is marked {node.aval}, but its operands give {aval}")
+    for effect in graph.effects:
+        if not effect.op.effect:
+            raise InvalidGraph(f"{effect.op.name} is listed as an effect and has none")
+    return graph

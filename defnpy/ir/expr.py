@@ -1,0 +1,155 @@
+"""Expr, one node of a computation, and Graph, a closed one. All walks are iterative: depth is not limited."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..shapes import Shape, size
+from ..source import Location
+from .aval import Aval
+
+if TYPE_CHECKING:
+    from ..dtypes import DType
+    from .op import Op
+    from .trace import Trace
+
+__all__ = ["Expr", "Graph", "Value"]
+
+
+class Value:
+    """What traced values and tensors have in common; the operators are filled in on floor 3."""
+
+    __slots__ = ()
+    __array_priority__ = 1000.0
+    aval: Aval
+
+    @property
+    def shape(self) -> Shape:
+        """The size of each axis."""
+        return self.aval.shape
+
+    @property
+    def dtype(self) -> DType:
+        """The dtype of the elements."""
+        return self.aval.dtype
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
+        return len(self.aval.shape)
+
+    @property
+    def size(self) -> int:
+        """The number of elements."""
+        return size(self.aval.shape)
+
+
+class Expr(Value):
+    """One node: an op, its operands, its static parameters. Immutable; equal means identical.
+
+    ``params`` is a tuple of (name, value) pairs, sorted, hashable.
+    """
+
+    __slots__ = ("args", "aval", "loc", "op", "params", "trace")
+
+    op: Op
+    args: tuple[Expr, ...]
+    params: tuple[tuple[str, Hashable], ...]
+    loc: Location | None
+    trace: Trace
+
+    def __init__(
+        self,
+        op: Op,
+        args: tuple[Expr, ...],
+        params: tuple[tuple[str, Hashable], ...],
+        aval: Aval,
+        loc: Location | None,
+        trace: Trace,
+    ) -> None:
+        put = object.__setattr__
+        put(self, "op", op)
+        put(self, "args", args)
+        put(self, "params", params)
+        put(self, "aval", aval)
+        put(self, "loc", loc)
+        put(self, "trace", trace)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"an Expr is immutable; cannot set {name!r}")
+
+    @property
+    def kwargs(self) -> dict[str, Any]:
+        """The static parameters as keyword arguments."""
+        return dict(self.params)
+
+
+class Graph:
+    """A closed computation: ``inputs`` are parameter nodes, everything ``outputs`` need is reachable from them.
+
+    effects: nodes with side effects, in the order in which the program made them; they run though nobody reads them.
+    names: what to call the inputs in print.
+    """
+
+    __slots__ = ("effects", "inputs", "names", "outputs")
+
+    def __init__(
+        self,
+        inputs: Sequence[Expr],
+        outputs: Sequence[Expr],
+        effects: Sequence[Expr] = (),
+        names: Sequence[str] = (),
+    ) -> None:
+        self.inputs = tuple(inputs)
+        self.outputs = tuple(outputs)
+        self.effects = tuple(effects)
+        self.names = tuple(names) or tuple(f"in{i}" for i in range(len(self.inputs)))
+
+    def nodes(self) -> list[Expr]:
+        """Every node the outputs and effects need, operands first; inputs only where they are used."""
+        return topological((*self.effects, *self.outputs))
+
+    def users(self) -> dict[Expr, list[Expr]]:
+        """For every node, the nodes that read it."""
+        result: dict[Expr, list[Expr]] = {}
+        for node in self.nodes():
+            result.setdefault(node, [])
+            for arg in dict.fromkeys(node.args):
+                result[arg].append(node)
+        return result
+
+    def rebuild(self, inputs: Sequence[Expr], visit: Callable[[Expr, tuple[Expr, ...]], Expr]) -> list[Expr]:
+        """Replay the graph with ``inputs`` in place of its own: ``visit(node, new_args)`` makes each new node.
+
+        Returns the new outputs. Unused inputs are allowed.
+        """
+        new: dict[Expr, Expr] = dict(zip(self.inputs, inputs, strict=True))
+        for node in self.nodes():
+            if node not in new:
+                new[node] = visit(node, tuple([new[arg] for arg in node.args]))
+        return [new[node] for node in self.outputs]
+
+
+def topological(roots: Iterable[Expr]) -> list[Expr]:
+    """Nodes reachable from ``roots``, operands first, in a fixed order."""
+    order: list[Expr] = []
+    done: set[Expr] = set()
+    for root in roots:
+        if root in done:
+            continue
+        stack = [(root, 0)]
+        done.add(root)
+        while stack:
+            node, position = stack.pop()
+            args = node.args
+            while position < len(args) and args[position] in done:
+                position += 1
+            if position == len(args):
+                order.append(node)
+            else:
+                stack.append((node, position + 1))
+                child = args[position]
+                done.add(child)
+                stack.append((child, 0))
+    return order

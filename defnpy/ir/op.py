@@ -1,0 +1,148 @@
+"""Op: the record that one declaration makes. Everything the compiler knows of a primitive is on it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .aval import Aval
+
+__all__ = ["CONSTANT", "PARAMETER", "REGISTRY", "Case", "Literal", "Op"]
+
+REGISTRY: dict[str, Op] = {}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One call that the table-driven tests make.
+
+    arrays: a function from a seeded generator and a float dtype to the operands.
+    params: the static parameters.
+    smooth: whether the op is differentiable at these operands, so that numerical differences can be compared.
+    """
+
+    arrays: Callable[[np.random.Generator, np.dtype[Any]], Sequence[Any]]
+    params: dict[str, Hashable] = field(default_factory=dict)
+    smooth: bool = True
+
+
+@dataclass(eq=False)
+class Op:
+    """A primitive.
+
+    body: the NumPy reference; arrays positional-only, static parameters keyword-only. Its name, signature and
+        docstring are the public ones.
+    family: which of the families in ``ops/families.py`` declared it; that decides how it is lowered.
+    call: carries out a call of the op by a user.
+    convert: brings the operands to the dtypes the op works in (casts are nodes of their own).
+    infer: the Aval of the result from the operands' Avals and the parameters; raises a bare Mismatch.
+    normalize: checks and fills in the static parameters, given the operands' Avals.
+    vjp: ``vjp(g, y, *x, **params)`` gives one Expr or None per operand; None when not differentiable.
+    not_differentiable: the reason, where ``vjp`` is None.
+    scalar: the value of one element in the scalar dialect, where there is one.
+    kinds: the dtype kinds the op computes in, of "biuf".
+    effect: the op has a side effect: it is neither merged nor dropped.
+    cheap: recomputing an element costs less than storing and loading it.
+    """
+
+    body: Callable[..., Any]
+    family: str
+    infer: Callable[..., Aval]
+    call: Callable[..., Any]
+    convert: Callable[[Op, Sequence[Any]], Sequence[Any]]
+    normalize: Callable[..., dict[str, Any]] | None = None
+    vjp: Callable[..., Sequence[Any]] | None = None
+    not_differentiable: str = ""
+    scalar: str | None = None
+    kinds: str = "biuf"
+    effect: bool = False
+    cheap: bool = True
+    cases: Sequence[Case] = ()
+
+    def __post_init__(self) -> None:
+        self.name = self.body.__name__.rstrip("_")
+        if (self.vjp is None) == (not self.not_differentiable):
+            raise ValueError(f"{self.name}: give a vjp rule, or vjp=None with the reason")
+        if self.name in REGISTRY:
+            raise ValueError(f"{self.name} is declared twice")
+        REGISTRY[self.name] = self
+        self.__name__ = self.__qualname__ = self.name
+        self.__doc__ = self.body.__doc__
+        self.__module__ = self.body.__module__
+        self.__signature__ = inspect.signature(self.body)
+        parameters = self.__signature__.parameters.values()
+        self.static_names = frozenset(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
+        self.arity = sum(p.kind is p.POSITIONAL_ONLY for p in parameters)
+        self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+
+    def __call__(self, *args: Any, **params: Any) -> Any:
+        return self.call(self, args, params)
+
+    def __repr__(self) -> str:
+        return f"<op {self.name}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_by_name, (self.name,))
+
+
+def _by_name(name: str) -> Op:
+    return REGISTRY[name]
+
+
+class Literal:
+    """A NumPy scalar as a hashable parameter: equal when dtype and bits are, so -0.0 is not 0.0 and NaN is NaN."""
+
+    __slots__ = ("_key", "value")
+
+    def __init__(self, value: np.generic) -> None:
+        self.value = value
+        self._key = (value.dtype.str, value.tobytes())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Literal) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    def __repr__(self) -> str:
+        return str(self.value)
+
+
+def _leaf(op: Op, args: Sequence[Any], params: dict[str, Any]) -> Any:
+    raise TypeError(f"{op.name} nodes are made by a trace, not called")
+
+
+def _parameter() -> Any:
+    """An input of a graph."""
+    raise AssertionError("an input has no value of its own")
+
+
+def _constant(*, value: Literal) -> Any:
+    """A number in the program. Its bits are part of the graph; arrays are lifted to inputs instead."""
+    return np.asarray(value.value)
+
+
+def _constant_aval(*, value: Literal) -> Aval:
+    return Aval((), value.value.dtype)
+
+
+def _as_given(op: Op, args: Sequence[Any]) -> Sequence[Any]:
+    return args
+
+
+_parameter.__name__, _constant.__name__ = "parameter", "constant"
+PARAMETER = Op(
+    _parameter,
+    "leaf",
+    lambda: Aval((), np.dtype("bool")),
+    _leaf,
+    _as_given,
+    not_differentiable="an input is where differentiation ends",
+)
+CONSTANT = Op(
+    _constant, "leaf", _constant_aval, _leaf, _as_given, not_differentiable="a number does not depend on anything"
+)

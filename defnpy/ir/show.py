@@ -1,0 +1,111 @@
+"""Graph to text: aligned let-lines, names, dtypes and shapes in a right-hand column, the user's line on request."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterator
+
+from .expr import Expr, Graph
+
+__all__ = ["difference", "dot", "names", "show"]
+
+
+def letters() -> Iterator[str]:
+    """a, b, ..., z, aa, ab, ..."""
+    alphabet = "abcdefghijklmnopqrstuvwxyz"
+    prefixes: Iterator[str] = iter([""])
+    while True:
+        produced = []
+        for prefix in prefixes:
+            for letter in alphabet:
+                yield prefix + letter
+                produced.append(prefix + letter)
+        prefixes = iter(produced)
+
+
+def names(graph: Graph) -> dict[Expr, str]:
+    """A name for every node: the inputs' own, their digits for constants, letters for the rest, in order of printing."""
+    taken = set(graph.names)
+    result = dict(zip(graph.inputs, graph.names, strict=True))
+    fresh = (name for name in letters() if name not in taken)
+    for node in graph.nodes():
+        if node in result:
+            continue
+        result[node] = str(node.kwargs["value"]) if node.op.name == "constant" else next(fresh)
+    return result
+
+
+def show(graph: Graph, *, source: bool = False) -> str:
+    """The graph as text.
+
+    source: add the file and line of the user's code behind each node.
+
+    >>> import defnpy as dp
+    >>> @dp.defn
+    ... def f(x, y):
+    ...     return dp.exp(x) * y + 1.0
+    >>> print(f.expr(dp.ones((3,)), dp.ones((2, 3))))
+    inputs:
+      x                      f32[3]
+      y                      f32[2,3]
+    let:
+      a = exp x              f32[3]
+      b = multiply a y       f32[2,3]
+      c = add b 1.0          f32[2,3]
+    return c
+    """
+    name = names(graph)
+    rows: list[tuple[str, str, str]] = []
+    if graph.inputs:
+        rows.append(("inputs:", "", ""))
+        rows += [(f"  {name[node]}", str(node.aval), "") for node in graph.inputs]
+    lines = [node for node in graph.nodes() if node.op.family != "leaf"]
+    if lines:
+        rows.append(("let:", "", ""))
+    for node in lines:
+        params = " ".join(f"{key}={_value(value)}" for key, value in node.params)
+        text = " ".join([node.op.name, *[name[arg] for arg in node.args], *([params] if params else [])])
+        rows.append((f"  {name[node]} = {text}", str(node.aval), _place(node) if source else ""))
+    width = max((len(left) for left, aval, _ in rows if aval), default=0) + 2
+    width = max(width, 25)
+    right = max((len(aval) for _, aval, _ in rows), default=0) + 2
+    printed = [f"{left:{width}}{aval:{right}}{place}".rstrip() for left, aval, place in rows]
+    return "\n".join([*printed, f"return {', '.join(name[node] for node in graph.outputs)}"])
+
+
+def _value(value: object) -> str:
+    return repr(value).replace(" ", "") if isinstance(value, tuple) else str(value)
+
+
+def _place(node: Expr) -> str:
+    if node.loc is None:
+        return ""
+    at = node.loc.position
+    return f"# {os.path.basename(at.filename)}:{at.line}  {at.text}"
+
+
+def difference(before: Graph, after: Graph) -> str:
+    """A unified diff of two printed graphs; empty when they print alike."""
+    lines = difflib.unified_diff(show(before).splitlines(), show(after).splitlines(), "before", "after", lineterm="")
+    return "\n".join(lines)
+
+
+def dot(graph: Graph) -> str:
+    """The graph in Graphviz's language."""
+    name = names(graph)
+    number = {node: f"n{i}" for i, node in enumerate(dict.fromkeys((*graph.inputs, *graph.nodes())))}
+    lines = ["digraph {", "  node [shape=box, fontname=monospace];"]
+    for node, key in number.items():
+        label = name[node] if node.op.family == "leaf" else f"{name[node]} = {node.op.name}"
+        lines.append(f'  {key} [label="{label}\\n{node.aval}"];')
+        lines += [f"  {number[arg]} -> {key};" for arg in node.args]
+    lines += [f'  {number[node]} -> out{i}; out{i} [label="output {i}"];' for i, node in enumerate(graph.outputs)]
+    return "\n".join([*lines, "}"])
+
+
+def _text(graph: Graph) -> str:
+    return show(graph)
+
+
+Graph.__repr__ = _text  # type: ignore[method-assign]  # a graph prints as its listing

@@ -1,0 +1,535 @@
+"""From a group of nodes to a Kernel: where each value is computed, loaded and stored in the loop nest."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..dtypes import DType
+from ..ir.expr import Expr
+from ..ops.convert import astype
+from ..shapes import Shape
+from ..source import Location
+from .fuse import FILLED, FLAT_VIEWS, VIEWS, Group, Schedule, viewed
+from .kernel import (
+    Bound,
+    Buffer,
+    Compute,
+    Fold,
+    FoldStore,
+    Index,
+    Kernel,
+    Literal,
+    Load,
+    Loop,
+    Operand,
+    Position,
+    Set,
+    Statement,
+    Store,
+    Term,
+    collapse,
+    walk,
+)
+
+__all__ = ["Emitted", "emit"]
+
+_FOLD_OPS = ("sum", "prod", "max", "min", "any", "all")
+
+
+class Emitted:
+    """A kernel and what a call must pass.
+
+    buffers: for every buffer of the kernel the node whose memory it is, or the number of elements of a scratch row.
+    sizes: the values of the size arguments. checks: the node and axis behind each status code of a bounds check.
+    """
+
+    def __init__(self, kernel: Kernel, buffers: list[Expr | int], sizes: list[int], checks: list[tuple[Expr, int]]) -> None:
+        self.kernel = kernel
+        self.buffers = buffers
+        self.sizes = sizes
+        self.checks = checks
+
+
+def emit(group: Group, plan: Schedule, stored: set[Expr], names: dict[Expr, str], title: str) -> Emitted:
+    """The kernel of ``group``; ``stored`` are its members that somebody reads from memory."""
+    return _Emitter(group, plan, stored, names).run(title)
+
+
+class _Emitter:
+    def __init__(self, group: Group, plan: Schedule, stored: set[Expr], names: dict[Expr, str]) -> None:
+        self.group = group
+        self.plan = plan
+        self.stored = stored
+        self.names = names
+        self.ndim = len(group.space)
+        self.split = self.ndim if group.split is None else group.split
+        self.buffers: dict[Expr | str, Buffer] = {}
+        self.sources: list[Expr | int] = []
+        self.sizes: dict[str, int] = {}
+        self.checks: list[tuple[Expr, int]] = []
+        self.places: dict[Location, None] = {}
+        self.blocks: list[list[Statement]] = [[]]
+        self.known: list[dict[Any, tuple[Operand, int]]] = [{}]
+        self.used: set[str] = set()
+        self.scratch: dict[Expr, str] = {}  # members spilled to a row of scratch memory, and its name
+        self.written: set[Expr] = set()
+        self.variable_depth: dict[str, int] = {}
+        self.loop_index: list[Index] = [
+            () if n == 1 else (Term(f"i{a}"),) for a, n in enumerate(group.space)
+        ]
+
+    def run(self, title: str) -> Emitted:
+        rows = self.group.split is not None
+        roots, passes = self._roots()
+        prologue: list[Statement] = []
+        for node, depth in self.group.depth.items():
+            if depth == FILLED:
+                self._fill(node, prologue)
+            elif depth == 0 and rows and self.split and node.op.name in _FOLD_OPS:
+                self.blocks[0].append(Set(self._accumulator(node), _identity(node)))
+        self._open(0, self.split)
+        self._row_values(0)
+        for phase in range(passes):
+            members = roots[phase]
+            for node in members:
+                if self._folds(node) and self.group.depth[node] == self.split and rows:
+                    self.blocks[self.split].append(Set(self._accumulator(node), _identity(node)))
+            self._open(self.split, self.ndim)
+            for node in members:
+                self._root(node)
+            self._close(self.split)
+            if rows:
+                for node in members:
+                    if self._folds(node) and self.group.depth[node] == self.split:
+                        self._remember(node, self._natural(node), self._accumulator(node), self.split)
+                self._row_values(phase + 1)
+        self._close(0)
+        if rows and self.split:
+            self._end_values()
+        return self._finished(title, prologue)
+
+    # -- what is computed when -------------------------------------------------------------------------------------
+
+    def _folds(self, node: Expr) -> bool:
+        return node.op.name in _FOLD_OPS and node in self.group.depth
+
+    def _pass_of(self, node: Expr) -> int | None:
+        """The pass over the row in which a member is stored or folded; None for those outside of the inner loops."""
+        depth, phase = self.group.depth[node], self.group.phase[node]
+        if self._folds(node):
+            if self._operand_depth(node) != self.ndim:
+                return None
+            return phase - 1 if depth == self.group.split else phase
+        return phase if depth == self.ndim else None
+
+    def _operand_depth(self, fold: Expr) -> int:
+        """How many loops stand around the values that a reduction folds."""
+        return self.ndim if fold.args[0].shape == self.group.space else self.split
+
+    def _roots(self) -> tuple[list[list[Expr]], int]:
+        """For every pass, the members stored or folded in it; and the members to spill for later passes."""
+        group = self.group
+        by_pass = {node: self._pass_of(node) for node in group.depth}
+        passes = max((p for p in by_pass.values() if p is not None), default=-1) + 1
+        roots: list[list[Expr]] = [
+            [n for n, p in by_pass.items() if p == phase and (self._folds(n) or n in self.stored)]
+            for phase in range(passes)
+        ]
+        for phase in reversed(range(passes)):
+            pending, seen = list(roots[phase]), set(roots[phase])
+            while pending:
+                node = pending.pop()
+                for arg in node.args:
+                    base = viewed(arg, VIEWS) if arg not in group.depth else arg
+                    if base in seen:
+                        continue
+                    seen.add(base)
+                    if base in self.plan.inline or base not in group.depth:
+                        if base in self.plan.inline:
+                            pending.append(base)
+                        continue
+                    if group.depth[base] != self.ndim or self._folds(base):
+                        continue
+                    earlier = group.phase[base] < phase
+                    if earlier and base in self.stored:
+                        continue
+                    if earlier and not base.op.cheap:
+                        if base not in self.scratch:
+                            self.scratch[base] = ""
+                            roots[group.phase[base]].append(base)
+                        continue
+                    pending.append(base)
+        order = {node: i for i, node in enumerate(group.depth)}
+        return [sorted(members, key=order.__getitem__) for members in roots], passes
+
+    def _root(self, node: Expr) -> None:
+        if self._folds(node):
+            self._fold(node, self.ndim)
+            return
+        value, _ = self._value(node, self._natural(node))
+        if node in self.stored:
+            self._store(node, value, self.ndim)
+        if node in self.scratch:
+            buffer, index = self._scratch(node)
+            self.blocks[self.ndim].append(Store(buffer, index, value))
+
+    def _row_values(self, phase: int) -> None:
+        """Store and fold the row values that are known after ``phase`` passes."""
+        if self.group.split is None:
+            return
+        for node, depth in self.group.depth.items():
+            if self.group.phase[node] != phase:
+                continue
+            if self._folds(node) and depth != self.split:
+                if self._operand_depth(node) == self.split:
+                    self._fold(node, self.split)
+            elif depth == self.split and node in self.stored:
+                value, _ = self._value(node, self._natural(node))
+                self._store(node, value, self.split)
+
+    def _end_values(self) -> None:
+        for node, depth in self.group.depth.items():
+            if depth != 0:
+                continue
+            if self._folds(node):
+                self._remember(node, self._natural(node), self._accumulator(node), 0)
+            if node in self.stored:
+                value, _ = self._value(node, self._natural(node))
+                self._store(node, value, 0)
+
+    # -- loops -----------------------------------------------------------------------------------------------------
+
+    def _open(self, first: int, last: int) -> None:
+        for axis in range(first, last):
+            if self.group.space[axis] == 1:
+                self.blocks.append(self.blocks[axis])
+                self.known.append(self.known[axis])
+            else:
+                self.blocks.append([])
+                self.known.append({})
+
+    def _close(self, depth: int) -> None:
+        while len(self.blocks) > depth + 1:
+            axis = len(self.blocks) - 2
+            body = self.blocks.pop()
+            self.known.pop()
+            if self.group.space[axis] != 1 and body:
+                self.blocks[axis].append(Loop(f"i{axis}", self._size(f"n{axis}", self.group.space[axis]), body))
+
+    def _size(self, name: str, value: int) -> str:
+        self.sizes[name] = value
+        return name
+
+    # -- values ----------------------------------------------------------------------------------------------------
+
+    def _natural(self, node: Expr) -> tuple[Index, ...]:
+        """How a member is indexed by the loops that it stands in."""
+        depth = self.group.depth[node]
+        if depth == FILLED or self._folds(node):
+            return self._result_index(node)
+        return self._by_loops(node.shape, depth)
+
+    def _by_loops(self, shape: Shape, depth: int) -> tuple[Index, ...]:
+        axes = iter([a for a in range(depth) if self.group.space[a] != 1])
+        return tuple(() if n == 1 else self.loop_index[next(axes)] for n in shape)
+
+    def _result_index(self, fold: Expr) -> tuple[Index, ...]:
+        """How the result of a reduction is indexed by the loops around its operand."""
+        operand = self._by_loops(fold.args[0].shape, self._operand_depth(fold))
+        axes = fold.kwargs["axis"]
+        if fold.kwargs["keepdims"]:
+            return tuple(() if a in axes else index for a, index in enumerate(operand))
+        return tuple(index for a, index in enumerate(operand) if a not in axes)
+
+    def _remember(self, node: Expr, index: tuple[Index, ...], value: Operand, depth: int) -> None:
+        self.known[depth][node, index] = (value, depth)
+
+    def _recall(self, node: Expr, index: tuple[Index, ...]) -> tuple[Operand, int] | None:
+        for known in reversed(self.known):
+            if (node, index) in known:
+                return known[node, index]
+        return None
+
+    def _value(self, node: Expr, index: tuple[Index, ...]) -> tuple[Operand, int]:
+        """The scalar of ``node`` at ``index``, and the depth of the loop that it is computed in."""
+        found = self._recall(node, index)
+        if found is not None:
+            return found
+        if node.op.name == "constant":
+            return Literal(node.dtype, node.kwargs["value"].value), 0
+        if node in self.group.depth:
+            result = self._member(node, index)
+        elif node in self.plan.place or node.op.name == "parameter":
+            result = self._load(node, self._flat(node, index), node.dtype)
+        elif node.op.name == "iota":
+            result = self._position(node, index)
+        elif node.op.name in VIEWS:
+            return self._through_view(node, index)
+        else:
+            result = self._compute(node, index)
+        self._remember(node, index, *result)
+        return result
+
+    def _member(self, node: Expr, index: tuple[Index, ...]) -> tuple[Operand, int]:
+        depth = self.group.depth[node]
+        inner_pass = len(self.blocks) - 1 == self.ndim and self.group.split is not None
+        if depth == self.ndim and inner_pass and node in self.written:
+            if node in self.scratch:
+                buffer, flat = self._scratch(node)
+                return self._load_from(buffer, flat, node)
+            if node in self.stored:
+                return self._load(node, self._flat(node, index), node.dtype)
+        if node.op.name in VIEWS:
+            return self._through_view(node, index)
+        if node.op.name == "iota":
+            return self._position(node, index)
+        if node.op.name == "gather":
+            return self._gather(node, index)
+        return self._compute(node, index)
+
+    def _compute(self, node: Expr, index: tuple[Index, ...]) -> tuple[Operand, int]:
+        args, depth = [], 0
+        for arg in node.args:
+            lead = node.ndim - arg.ndim
+            own = tuple(() if n == 1 else index[a + lead] for a, n in enumerate(arg.shape))
+            value, at = self._value(arg, own)
+            args.append(value)
+            depth = max(depth, at)
+        name = self._fresh(node)
+        dtypes = tuple(arg.dtype for arg in node.args)
+        self.blocks[depth].append(
+            Compute(name, node.dtype, node.op, tuple(args), dtypes, node.kwargs, self._note(node))
+        )
+        return name, depth
+
+    def _through_view(self, node: Expr, index: tuple[Index, ...]) -> tuple[Operand, int]:
+        (inner,) = node.args
+        name = node.op.name
+        if name == "permute_dims":
+            place = {axis: i for i, axis in enumerate(node.kwargs["axes"])}
+            return self._value(inner, tuple(index[place[a]] for a in range(inner.ndim)))
+        if name == "broadcast_to":
+            lead = node.ndim - inner.ndim
+            return self._value(inner, tuple(() if n == 1 else index[a + lead] for a, n in enumerate(inner.shape)))
+        if name == "slice":
+            moved = zip(inner.shape, index, node.kwargs["starts"], node.kwargs["steps"], strict=True)
+            return self._value(inner, tuple(() if n == 1 else _affine(i, step, start) for n, i, start, step in moved))
+        if name == "flip":
+            axes = node.kwargs["axis"]
+            return self._value(
+                inner,
+                tuple(
+                    _affine(i, -1, n - 1) if a in axes and n != 1 else i
+                    for a, (n, i) in enumerate(zip(inner.shape, index, strict=True))
+                ),
+            )
+        if name == "stop_grad":
+            return self._value(inner, index)
+        if [n for n in inner.shape if n != 1] == [n for n in node.shape if n != 1]:
+            kept = iter(i for i, n in zip(index, node.shape, strict=True) if n != 1)
+            return self._value(inner, tuple(() if n == 1 else next(kept) for n in inner.shape))
+        base = viewed(inner, FLAT_VIEWS)
+        return self._load(base, self._flat(node, index), node.dtype)
+
+    def _position(self, node: Expr, index: tuple[Index, ...]) -> tuple[Operand, int]:
+        along = index[node.kwargs["axis"]]
+        if not along:
+            return Literal(node.dtype, node.dtype.type(0)), 0
+        name, depth = self._fresh(node), self._depth(along)
+        self.blocks[depth].append(Position(name, node.dtype, along))
+        return name, depth
+
+    def _gather(self, node: Expr, index: tuple[Index, ...]) -> tuple[Operand, int]:
+        source, *indices = node.args
+        axes = node.kwargs["axes"]
+        own = index[: indices[0].ndim]
+        rest = iter(index[indices[0].ndim :])
+        full: list[Index] = []
+        positions = dict(zip(axes, indices, strict=True))
+        for axis, n in enumerate(source.shape):
+            if axis not in positions:
+                full.append(next(rest))
+                continue
+            counted = _counted(positions[axis], own, n)
+            if counted is not None:
+                full.append(counted)
+                continue
+            value, depth = self._value(positions[axis], own)
+            name = self._fresh(positions[axis], "at")
+            self.checks.append((node, axis))
+            size = self._size(f"m{len(self.sizes)}", n)
+            self.blocks[depth].append(Bound(name, value, size, len(self.checks)))
+            self.variable_depth[name] = depth
+            full.append((Term(name),))
+        base = viewed(source, FLAT_VIEWS)
+        return self._load(base, self._flat(source, tuple(full)), node.dtype)
+
+    # -- memory ----------------------------------------------------------------------------------------------------
+
+    def _buffer(self, key: Expr, role: str) -> str:
+        found = self.buffers.get(key)
+        if found is None:
+            found = self.buffers[key] = Buffer(self.names[key], key.dtype, role)
+            self.sources.append(key)
+        return found.name
+
+    def _flat(self, node: Expr, index: tuple[Index, ...]) -> Index:
+        """The flat row-major index of an element of ``node``."""
+        sizes = []
+        for axis, (n, along) in enumerate(zip(node.shape, index, strict=True)):
+            plain = len(along) == 1 and along[0].factor == 1 and not along[0].sizes and along[0].variable.startswith("i")
+            loop = int(along[0].variable[1:]) if plain and along[0].variable[1:].isdigit() else None
+            if n == 1:
+                sizes.append("")
+            elif loop is not None and self.group.space[loop] == n:
+                sizes.append(self._size(f"n{loop}", n))
+            else:
+                sizes.append("?" if axis else "")
+        terms: list[Term] = []
+        for axis, along in enumerate(index):
+            stride: list[str] = []
+            if along:
+                for later in range(axis + 1, node.ndim):
+                    if sizes[later] == "?":
+                        sizes[later] = self._size(f"m{len(self.sizes)}", node.shape[later])
+                    if sizes[later]:
+                        stride.append(sizes[later])
+            terms += [Term(t.variable, t.factor, (*t.sizes, *stride)) for t in along]
+        return tuple(terms)
+
+    def _depth(self, index: Index) -> int:
+        depths = [0]
+        for term in index:
+            if term.variable in self.variable_depth:
+                depths.append(self.variable_depth[term.variable])
+            elif term.variable:
+                depths.append(int(term.variable[1:]) + 1)
+        return max(depths)
+
+    def _load(self, node: Expr, index: Index, dtype: DType) -> tuple[Operand, int]:
+        role = "out" if node in self.group.depth else "in"
+        return self._load_from(self._buffer(node, role), index, node)
+
+    def _load_from(self, buffer: str, index: Index, node: Expr) -> tuple[Operand, int]:
+        depth = max(self._depth(index), self.ndim if buffer in self.scratch.values() else 0)
+        name = self._fresh(node)
+        self.blocks[depth].append(Load(name, node.dtype, buffer, index))
+        return name, depth
+
+    def _store(self, node: Expr, value: Operand, depth: int) -> None:
+        buffer = self._buffer(node, "out")
+        self.blocks[depth].append(Store(buffer, self._flat(node, self._natural(node)), value))
+        self.written.add(node)
+
+    def _scratch(self, node: Expr) -> tuple[str, Index]:
+        inner = [a for a in range(self.split, self.ndim) if self.group.space[a] != 1]
+        if not self.scratch[node]:
+            name = f"{self.names[node]}_row"
+            self.scratch[node] = name
+            self.buffers[name] = Buffer(name, node.dtype, "scratch")
+            self.sources.append(int(np.prod([self.group.space[a] for a in inner], dtype=np.int64)))
+        self.written.add(node)
+        index = tuple(
+            Term(f"i{a}", 1, tuple(self._size(f"n{b}", self.group.space[b]) for b in inner if b > a)) for a in inner
+        )
+        return self.scratch[node], index
+
+    def _fill(self, fold: Expr, prologue: list[Statement]) -> None:
+        """Write the identity into the buffer of a reduction, before all loops."""
+        index = self._result_index(fold)
+        statement: Statement = Store(self._buffer(fold, "out"), self._flat(fold, index), _identity(fold))
+        for along in reversed(index):
+            for term in along:
+                axis = int(term.variable[1:])
+                statement = Loop(term.variable, self._size(f"n{axis}", self.group.space[axis]), [statement])
+        prologue.append(statement)
+
+    def _fold(self, fold: Expr, depth: int) -> None:
+        operand = fold.args[0]
+        value, _ = self._value(operand, self._by_loops(operand.shape, depth))
+        if operand.dtype != fold.dtype:
+            value = self._cast(fold, value, operand.dtype, depth)
+        kind = fold.op.name
+        if self.group.depth[fold] == FILLED:
+            index = self._flat(fold, self._result_index(fold))
+            self.blocks[depth].append(FoldStore(self._buffer(fold, "out"), index, fold.dtype, kind, value))
+        else:
+            self.blocks[depth].append(Fold(self._accumulator(fold), fold.dtype, kind, value))
+
+    def _cast(self, fold: Expr, value: Operand, dtype: DType, depth: int) -> Operand:
+        name = self._fresh(fold, "wide")
+        self.blocks[depth].append(
+            Compute(name, fold.dtype, astype, (value,), (dtype,), {"dtype": fold.dtype, "weak": False})
+        )
+        return name
+
+    # -- names -----------------------------------------------------------------------------------------------------
+
+    def _accumulator(self, fold: Expr) -> str:
+        return f"{self.names[fold]}_total"
+
+    def _fresh(self, node: Expr, suffix: str = "") -> str:
+        base = f"{self.names[node]}_{suffix}"
+        name, number = base, 1
+        while name in self.used:
+            number += 1
+            name = f"{base}{number}"
+        self.used.add(name)
+        return name
+
+    def _note(self, node: Expr) -> str:
+        if node.loc is None:
+            return ""
+        self.places[node.loc] = None
+        at = node.loc.position
+        return f"{at.text}" if at.text else ""
+
+    def _finished(self, title: str, prologue: list[Statement]) -> Emitted:
+        products: dict[str, tuple[str, ...]] = {}
+        body = collapse([*prologue, *self.blocks[0]], products)
+        for name, parts in products.items():
+            self.sizes[name] = int(np.prod([self.sizes[p] for p in parts], dtype=np.int64))
+        used = _sizes_in(body)
+        sizes = {name: value for name, value in self.sizes.items() if name in used}
+        lines = tuple(dict.fromkeys(place.position.text for place in self.places if place.position.text))
+        kernel = Kernel(title, list(self.buffers.values()), list(sizes), body, lines)
+        return Emitted(kernel, self.sources, list(sizes.values()), self.checks)
+
+
+def _counted(indices: Expr, index: tuple[Index, ...], length: int) -> Index | None:
+    """The index itself where a gather counts along an axis: it needs no bounds check."""
+    if indices.op.name != "iota" or indices.shape[indices.kwargs["axis"]] > length:
+        return None
+    return index[indices.kwargs["axis"]]
+
+
+def _affine(index: Index, factor: int, offset: int) -> Index:
+    terms = tuple(Term(t.variable, t.factor * factor, t.sizes) for t in index)
+    return (*terms, Term("", offset)) if offset else terms
+
+
+def _sizes_in(body: list[Statement]) -> set[str]:
+    used: set[str] = set()
+    for statement in walk(body):
+        if isinstance(statement, Loop):
+            used.add(statement.size)
+        elif isinstance(statement, Bound):
+            used.add(statement.size)
+        elif isinstance(statement, (Load, Store, FoldStore, Position)):
+            for term in statement.index:
+                used.update(term.sizes)
+    return used
+
+
+def _identity(fold: Expr) -> Literal:
+    kind, dtype = fold.op.name, fold.dtype
+    if kind in ("sum", "any"):
+        return Literal(dtype, dtype.type(0))
+    if kind in ("prod", "all"):
+        return Literal(dtype, dtype.type(1))
+    if dtype.kind == "f":
+        return Literal(dtype, dtype.type(-np.inf if kind == "max" else np.inf))
+    limits = np.iinfo(dtype)
+    return Literal(dtype, dtype.type(limits.min if kind == "max" else limits.max))

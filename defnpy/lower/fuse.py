@@ -1,0 +1,340 @@
+"""Which nodes of a graph become one kernel: a schedule of groups and library calls.
+
+The rule, in full. Nodes are taken in order.
+
+* Movement ops (reshape, permute, broadcast, slice, flip), numbers and iota are never computed on their own: their
+  readers index through them. Only where a buffer is needed (an output, a library operand) does one become a copy.
+* A 0-d node made of inputs and other such nodes is recomputed by each reader (up to ``INLINE`` operations).
+* An elementwise node, a gather or a reduction joins the group that made its latest operand, when they share the loops:
+  the group's space equals the node's (a reduction's: its operand's) and every operand from inside the group is needed
+  at the very element that the loop stands at. Otherwise it may join a later group of the same space, or it starts one.
+* In a group whose reduced axes come last, the results of a reduction (one number per row) feed further passes over the
+  same row: a softmax is one kernel. All other reductions fill a buffer and end their group's use of them.
+* Everything else is a library call: matrix products go to BLAS, other ops to their reference body.
+
+Groups run in the order in which they were started, so an operand must come from an earlier or the same group; that
+keeps the schedule free of cycles and the whole walk linear.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from .. import shapes
+from ..ir.expr import Expr, Graph
+from ..shapes import Shape
+
+__all__ = ["Call", "Group", "Schedule", "Space", "is_virtual", "schedule", "see_through"]
+
+INLINE = 48  # operations of a 0-d chain that each reader may repeat
+MEMBERS = 96  # nodes of one group: a kernel that a person can still read
+LOOK_BACK = 8  # groups tried for a node that does not fit its operand's
+
+ZERO = -1  # an index that is always 0
+ELSEWHERE = -2  # an index that is no plain loop variable
+FILLED = -1  # the depth of a reduction into a buffer
+
+Space = tuple[int, ...]  # for every axis of a value: the loop axis that indexes it, ZERO or ELSEWHERE
+
+VIEWS = ("reshape", "permute_dims", "broadcast_to", "slice", "flip", "stop_grad")
+FLAT_VIEWS = ("reshape", "stop_grad")  # the elements stay in their row-major places
+_FOLDS = ("sum", "prod", "max", "min", "any", "all")
+
+
+@dataclass(eq=False)
+class Group:
+    """Nodes computed by one kernel: loops over ``space``.
+
+    split: how many leading axes make a row, once a reduction over the other axes is used inside the group.
+    depth: for each member, how many of the loops it stands in: all of them (one value per point of the space),
+    ``split`` (one per row), 0 (one, after all loops), or ``FILLED`` for a reduction into a buffer, of no use inside.
+    phase: for a member in all loops, the pass over the row in which it is first known; for a row value, the number
+    of passes after which it is known.
+    """
+
+    space: Shape
+    position: int
+    split: int | None = None
+    depth: dict[Expr, int] = field(default_factory=dict)
+    phase: dict[Expr, int] = field(default_factory=dict)
+
+
+@dataclass(eq=False)
+class Call:
+    """A node computed by a library."""
+
+    node: Expr
+    position: int
+
+
+@dataclass
+class Schedule:
+    """The items in order.
+
+    place: where each computed node is computed. inline: nodes that their readers recompute.
+    stored: computed nodes that somebody reads from memory.
+    """
+
+    items: list[Group | Call]
+    place: dict[Expr, Group | Call]
+    inline: set[Expr]
+    stored: set[Expr]
+
+
+def is_virtual(node: Expr) -> bool:
+    """Whether a node is only a way of indexing its operand, or a number."""
+    return node.op.name in VIEWS or node.op.name in ("constant", "iota")
+
+
+def plain(shape: Shape) -> Space:
+    """Every axis indexed by the loop axis of its own number; axes of size 1 need no index."""
+    return tuple(ZERO if n == 1 else a for a, n in enumerate(shape))
+
+
+def operand_space(arg: Shape, result: Shape, space: Space) -> Space:
+    """How an elementwise node indexed by ``space`` indexes an operand that broadcasts to it."""
+    lead = len(result) - len(arg)
+    return tuple(ZERO if n == 1 else space[a + lead] for a, n in enumerate(arg))
+
+
+def see_through(node: Expr, space: Space) -> tuple[Expr, Space]:
+    """Follow views down to the value that is read, and how it is indexed then."""
+    while node.op.name in VIEWS:
+        node, space = through_one(node, space)
+    return node, space
+
+
+def through_one(node: Expr, space: Space) -> tuple[Expr, Space]:
+    """The operand of a view, and how it is indexed when the view is indexed by ``space``."""
+    (inner,) = node.args
+    if node.op.name == "permute_dims":
+        return inner, tuple(space[i] for i in _inverse(node.kwargs["axes"]))
+    if node.op.name == "broadcast_to":
+        return inner, operand_space(inner.shape, node.shape, space)
+    if node.op.name == "reshape":
+        return inner, _reshaped(inner.shape, node.shape, space)
+    if node.op.name == "slice":
+        sizes = zip(inner.shape, node.shape, space, strict=True)
+        return inner, tuple(ZERO if n == 1 else s if n == m else ELSEWHERE for n, m, s in sizes)
+    if node.op.name == "flip":
+        flipped = node.kwargs["axis"]
+        return inner, tuple(ELSEWHERE if a in flipped and s != ZERO else s for a, s in enumerate(space))
+    return inner, space
+
+
+def _inverse(axes: shapes.Axes) -> shapes.Axes:
+    return tuple(sorted(range(len(axes)), key=axes.__getitem__))
+
+
+def _reshaped(inner: Shape, outer: Shape, space: Space) -> Space:
+    """Only axes of size 1 come or go in a reshape that keeps the indices apart; otherwise they mix."""
+    if [n for n in inner if n != 1] != [n for n in outer if n != 1]:
+        return tuple(ZERO if n == 1 else ELSEWHERE for n in inner)
+    kept = iter(s for s, n in zip(space, outer, strict=True) if n != 1)
+    return tuple(ZERO if n == 1 else next(kept) for n in inner)
+
+
+def viewed(arg: Expr, views: tuple[str, ...]) -> Expr:
+    """The node whose memory a reader sees: NumPy follows all views for library calls, a flat index only reshapes."""
+    while arg.op.name in views:
+        arg = arg.args[0]
+    return arg
+
+
+def schedule(graph: Graph) -> Schedule:
+    """Assign every node to a group, a call, or its readers."""
+    return _Scheduler(graph).run()
+
+
+class _Scheduler:
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.items: list[Group | Call] = []
+        self.place: dict[Expr, Group | Call] = {}
+        self.cost: dict[Expr, int] = {}  # of inline nodes
+        self.needed = self._buffers()
+        self.stored = set(graph.outputs)
+
+    def _buffers(self) -> set[Expr]:
+        """Nodes that must lie in memory whatever the fusion: outputs, and what library calls read."""
+        needed = {node for node in self.graph.outputs}
+        for node in self.graph.nodes():
+            if self._kind(node) == "call":
+                read = [self._viewed(arg, node) for arg in node.args]
+                needed.update(base for base in read if base.op.name != "constant")  # a call is handed numbers as they are
+            if node.op.name == "gather":
+                needed.add(self._viewed(node.args[0], node))
+            if node.op.name == "reshape":
+                if ELSEWHERE in _reshaped(node.args[0].shape, node.shape, plain(node.shape)):
+                    needed.add(self._viewed(node.args[0], node))
+        return needed
+
+    def _viewed(self, arg: Expr, reader: Expr) -> Expr:
+        return viewed(arg, VIEWS if self._kind(reader) == "call" else FLAT_VIEWS)
+
+    @staticmethod
+    def _kind(node: Expr) -> str:
+        op = node.op
+        if op.name in ("parameter", "constant", "iota"):
+            return "leaf"
+        if op.name in VIEWS:
+            return "view"
+        if op.name == "gather" or (op.family == "elementwise" and op.scalar is not None):
+            return "map"
+        return "fold" if op.family == "reduction" and op.name in _FOLDS else "call"
+
+    def run(self) -> Schedule:
+        for node in self.graph.nodes():
+            kind = self._kind(node)
+            if kind == "call":
+                self.place[node] = Call(node, len(self.items))
+                self.items.append(self.place[node])
+                self.stored.update(arg if arg in self.place else viewed(arg, VIEWS) for arg in node.args)
+            elif kind == "fold" or (kind == "map" and not self._inlined(node)):
+                self._group(node)
+            elif kind in ("view", "leaf") and node in self.needed and node.op.name != "parameter":
+                self._group(node)  # a copy
+        return Schedule(self.items, self.place, set(self.cost), self.stored)
+
+    def _inlined(self, node: Expr) -> bool:
+        if node.size != 1 or node in self.needed or node.op.name == "gather":
+            return False
+        cost = 1 if node.op.name != "threefry2x32" else 12
+        for arg in node.args:
+            base, _ = see_through(arg, plain(arg.shape))
+            if base in self.cost:
+                cost += self.cost[base]
+            elif base.op.family != "leaf" or base.size != 1:
+                return False
+        if cost > INLINE:
+            return False
+        self.cost[node] = cost
+        return True
+
+    # -- groups ---------------------------------------------------------------------------------------------------
+
+    def _group(self, node: Expr) -> None:
+        space = node.args[0].shape if self._kind(node) == "fold" else node.shape
+        latest = max((self._position(base) for base, _ in self._reads(node, plain(space))), default=-1)
+        for position in self._candidates(latest):
+            item = self.items[position]
+            if isinstance(item, Group) and self._join(item, node, space):
+                return
+        group = Group(space, len(self.items))
+        self.items.append(group)
+        if not self._join(group, node, space):
+            raise AssertionError(f"{node.op.name} does not fit a group of its own")
+
+    def _candidates(self, latest: int) -> Iterator[int]:
+        if latest >= 0:
+            yield latest
+        yield from range(len(self.items) - 1, max(latest, len(self.items) - 1 - LOOK_BACK), -1)
+
+    def _position(self, base: Expr) -> int:
+        item = self.place.get(base)
+        return -1 if item is None else item.position
+
+    def _reads(self, node: Expr, space: Space) -> Iterator[tuple[Expr, Space]]:
+        """What a node reads, with the index of each read: through views and inline nodes, down to computed values."""
+        if self._kind(node) == "fold":
+            yield from self._leaves(node.args[0], space)
+        elif self._kind(node) in ("view", "leaf"):
+            yield from self._leaves_of_copy(node, space)
+        elif node.op.name == "gather":
+            yield from self._leaves(node.args[0], (ELSEWHERE,) * node.args[0].ndim)
+            for index in node.args[1:]:
+                yield from self._leaves(index, space[: index.ndim])
+        else:
+            for arg in node.args:
+                yield from self._leaves(arg, operand_space(arg.shape, node.shape, space))
+
+    def _leaves_of_copy(self, node: Expr, space: Space) -> Iterator[tuple[Expr, Space]]:
+        if node.op.name in VIEWS:
+            base, seen = see_through(node, space)
+            yield from self._leaves(base, seen)
+
+    def _leaves(self, arg: Expr, space: Space) -> Iterator[tuple[Expr, Space]]:
+        if arg.op.name == "constant":
+            return
+        if arg in self.place:  # a view that was copied is read as the copy
+            yield arg, space
+            return
+        if arg.op.name in VIEWS:
+            inner, seen = through_one(arg, space)
+            yield from self._leaves(inner, seen)
+        elif arg in self.cost:
+            for inner in arg.args:
+                yield from self._leaves(inner, operand_space(inner.shape, arg.shape, space))
+        elif arg.op.name != "iota":
+            yield arg, space
+
+    def _join(self, group: Group, node: Expr, space: Shape) -> bool:
+        """Put a node into a group if it fits: see the rule at the top."""
+        if len(group.depth) >= MEMBERS:
+            return False
+        fold = self._kind(node) == "fold"
+        for depth in self._depths(group, space):
+            split, target = self._target(group, node, depth) if fold else (group.split, depth)
+            phase = self._phase(group, node, row_space(space, group.space, depth), depth, split)
+            if phase is None:
+                continue
+            group.split = split
+            group.depth[node] = target
+            # A reduction is known after its pass, everything else in it.
+            group.phase[node] = phase + 1 if fold and target == split else phase
+            self.place[node] = group
+            index = row_space(space, group.space, depth)
+            self.stored.update(base for base, _ in self._reads(node, index) if self.place.get(base) is not group)
+            return True
+        return False
+
+    @staticmethod
+    def _depths(group: Group, space: Shape) -> Iterator[int]:
+        """The depths at which a value of shape ``space`` could stand: its shape is that of the loops around it."""
+        known = {len(group.space), *group.depth.values()} | ({group.split} if group.split is not None else set())
+        for depth in sorted(known - {FILLED, None}, reverse=True):
+            if _is_row(space, group.space, depth):
+                yield depth
+
+    @staticmethod
+    def _target(group: Group, node: Expr, depth: int) -> tuple[int | None, int]:
+        """The group's split and the depth of the result, for a reduction of values at ``depth``."""
+        axes = node.kwargs["axis"]
+        if depth == len(group.space):
+            kept = [a for a in range(depth) if a not in axes and group.space[a] != 1]
+            for split in range(depth) if group.split is None else [group.split]:
+                if [a for a in range(split) if group.space[a] != 1] == kept:
+                    return split, split
+        return group.split, 0 if node.size == 1 and group.split else FILLED
+
+    def _phase(self, group: Group, node: Expr, index: Space, depth: int, split: int | None) -> int | None:
+        """The pass in which a node at ``depth`` can be computed, or None if it cannot be in this group."""
+        phase = 0
+        for base, read in self._reads(node, index):
+            if self._position(base) > group.position:
+                return None
+            inside = group.depth.get(base)
+            if inside is None:
+                continue
+            ended = inside == 0 and bool(group.split)  # known when all loops are over
+            if inside == FILLED or inside > depth or (ended and depth != 0):
+                return None
+            if read != row_space(base.shape, group.space, inside):
+                return None
+            phase = max(phase, group.phase[base])
+        return phase
+
+
+def row_space(shape: Shape, space: Shape, depth: int) -> Space:
+    """How a value of one element per point of the first ``depth`` loops is indexed by them."""
+    axes = iter(a for a in range(depth) if space[a] != 1)
+    return tuple(ZERO if n == 1 else next(axes) for n in shape)
+
+
+def _is_row(shape: Shape, space: Shape, depth: int) -> bool:
+    """Whether ``shape`` is that of the first ``depth`` loops, then nothing or axes of size 1."""
+    if depth == len(space):
+        return shape == space
+    alone = shapes.size(shape) == 1 and shapes.size(space[:depth]) == 1
+    return alone or (shape[:depth] == space[:depth] and all(n == 1 for n in shape[depth:]))

@@ -1,0 +1,231 @@
+"""The loop IR: one Kernel is a nest of loops over scalars, loads and stores. It is all that a renderer may see.
+
+Sizes are runtime values: a kernel names them (``n0``, ``m1``) and a call supplies the numbers, so one kernel serves
+every batch size. Buffers are flat; an index is a sum of terms, each a loop variable times a product of sizes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ..dtypes import DType
+from ..ir.op import Op
+
+__all__ = [
+    "Bound", "Buffer", "Compute", "Fold", "FoldStore", "Index", "Kernel", "Literal", "Load", "Loop", "Position", "Set",
+    "Statement", "Store", "Term", "collapse", "walk",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Term:
+    """``factor * variable * size * size ...``; without a variable it is a constant offset."""
+
+    variable: str
+    factor: int = 1
+    sizes: tuple[str, ...] = ()
+
+
+Index = tuple[Term, ...]
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """A flat array argument. role: "in", "out" or "scratch"."""
+
+    name: str
+    dtype: DType
+    role: str
+
+
+@dataclass(frozen=True)
+class Literal:
+    """A number of a dtype, as an operand."""
+
+    dtype: DType
+    value: Any
+
+
+Operand = str | Literal
+
+
+@dataclass
+class Compute:
+    """``name = op(args)``, one element; ``dtypes`` are those of the operands."""
+
+    name: str
+    dtype: DType
+    op: Op
+    args: tuple[Operand, ...]
+    dtypes: tuple[DType, ...]
+    params: dict[str, Any]
+    note: str = ""
+
+
+@dataclass
+class Position:
+    """``name = index``, a loop position as a number of ``dtype``."""
+
+    name: str
+    dtype: DType
+    index: Index
+
+
+@dataclass
+class Load:
+    """``name = buffer[index]``."""
+
+    name: str
+    dtype: DType
+    buffer: str
+    index: Index
+    note: str = ""
+
+
+@dataclass
+class Bound:
+    """``name = value`` counted from the front; outside of ``size`` the kernel ends with status ``code``."""
+
+    name: str
+    value: Operand
+    size: str
+    code: int
+
+
+@dataclass
+class Store:
+    """``buffer[index] = value``."""
+
+    buffer: str
+    index: Index
+    value: Operand
+
+
+@dataclass
+class Set:
+    """``name = value``, the start of an accumulator."""
+
+    name: str
+    value: Literal
+
+
+@dataclass
+class Fold:
+    """``name = kind(name, value)``, kind one of sum, prod, max, min, any, all."""
+
+    name: str
+    dtype: DType
+    kind: str
+    value: Operand
+
+
+@dataclass
+class FoldStore:
+    """``buffer[index] = kind(buffer[index], value)``."""
+
+    buffer: str
+    index: Index
+    dtype: DType
+    kind: str
+    value: Operand
+
+
+@dataclass
+class Loop:
+    """``for variable in range(size)``."""
+
+    variable: str
+    size: str
+    body: list[Statement] = field(default_factory=list)
+
+
+Statement = Compute | Position | Load | Bound | Store | Set | Fold | FoldStore | Loop
+
+
+@dataclass
+class Kernel:
+    """A function of buffers and sizes.
+
+    sizes: names of the size arguments, in order. checks: whether it may end early with a status (see Bound).
+    lines: the user's lines that it covers, as text.
+    """
+
+    name: str
+    buffers: list[Buffer]
+    sizes: list[str]
+    body: list[Statement]
+    lines: tuple[str, ...] = ()
+
+    @property
+    def checks(self) -> bool:
+        """Whether a call can end with a status other than 0."""
+        return any(isinstance(s, Bound) for s in walk(self.body))
+
+
+def walk(body: list[Statement]) -> Iterator[Statement]:
+    """All statements, outer before inner."""
+    for statement in body:
+        yield statement
+        if isinstance(statement, Loop):
+            yield from walk(statement.body)
+
+
+def _indices(body: list[Statement]) -> Iterator[Index]:
+    for statement in walk(body):
+        if isinstance(statement, (Load, Store, FoldStore)):
+            yield statement.index
+
+
+def collapse(body: list[Statement], products: dict[str, tuple[str, ...]]) -> list[Statement]:
+    """Merge loops that are perfectly nested and walk all their buffers as one flat range.
+
+    ``products`` collects the new sizes: name to the sizes that it is the product of.
+    """
+    result: list[Statement] = []
+    for statement in body:
+        if isinstance(statement, Loop):
+            statement = Loop(statement.variable, statement.size, collapse(statement.body, products))
+            inner = statement.body[0] if len(statement.body) == 1 else None
+            if isinstance(inner, Loop) and _flat(statement, inner):
+                parts = (statement.size, *products.get(inner.size, (inner.size,)))
+                size = "".join(parts)
+                products[size] = parts
+                statement = Loop(inner.variable, size, [_without(s, statement.variable) for s in inner.body])
+        result.append(statement)
+    return result
+
+
+def _flat(outer: Loop, inner: Loop) -> bool:
+    """Whether ``outer.variable`` always appears as the more significant digit of ``inner.variable``."""
+    if any(isinstance(s, Position) and _mentions(s.index, outer, inner) for s in walk(inner.body)):
+        return False
+    parts = tuple(_digits(inner.size))
+    for index in _indices(inner.body):
+        outers = [t for t in index if t.variable == outer.variable]
+        inners = [t for t in index if t.variable == inner.variable]
+        if not outers and not inners:
+            continue
+        if len(outers) != 1 or len(inners) != 1 or outers[0].factor != inners[0].factor:
+            return False
+        if sorted(outers[0].sizes) != sorted((*inners[0].sizes, *parts)):
+            return False
+    return True
+
+
+def _mentions(index: Index, outer: Loop, inner: Loop) -> bool:
+    return any(t.variable in (outer.variable, inner.variable) for t in index)
+
+
+def _digits(size: str) -> list[str]:
+    """The sizes in a product's name: ``n0n1`` is n0 times n1."""
+    return ["n" + part for part in size.split("n")[1:]] if size.startswith("n") else [size]
+
+
+def _without(statement: Statement, variable: str) -> Statement:
+    if isinstance(statement, (Load, Store, FoldStore)):
+        return replace(statement, index=tuple(t for t in statement.index if t.variable != variable))
+    if isinstance(statement, Loop):
+        return Loop(statement.variable, statement.size, [_without(s, variable) for s in statement.body])
+    return statement

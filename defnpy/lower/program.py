@@ -1,0 +1,123 @@
+"""From a graph to a program: kernels and library calls in order, over buffers whose places are planned."""
+
+from __future__ import annotations
+
+import keyword
+import re
+from dataclasses import dataclass, field
+
+from ..dtypes import DType
+from ..ir.expr import Expr, Graph
+from ..ir.show import names as printed_names
+from ..shapes import size
+from .emit import Emitted, emit
+from .fuse import VIEWS, Call, Group, schedule, viewed
+from .memory import Request, plan
+
+__all__ = ["CallStep", "KernelStep", "Program", "Temporary", "lower"]
+
+
+@dataclass
+class KernelStep:
+    """Launch a kernel. scratch: names of the temporaries behind its scratch buffers, in order."""
+
+    emitted: Emitted
+    scratch: list[str]
+
+
+@dataclass
+class CallStep:
+    """Compute a node by a library, from buffers seen through views."""
+
+    node: Expr
+
+
+@dataclass
+class Temporary:
+    """A buffer of the program's own: elements, dtype, and where it lies in the arena (bytes)."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: DType
+    offset: int = 0
+
+
+@dataclass
+class Program:
+    """A flat list of steps.
+
+    names: what to call the value of a node. placed: nodes that a step computes. made: those of them that are outputs.
+    temporaries: buffers in the arena, ``arena`` bytes in all; results of library calls other than matrix products
+    are arrays of their own.
+    """
+
+    graph: Graph
+    names: dict[Expr, str]
+    steps: list[KernelStep | CallStep] = field(default_factory=list)
+    placed: set[Expr] = field(default_factory=set)
+    made: list[Expr] = field(default_factory=list)
+    temporaries: list[Temporary] = field(default_factory=list)
+    arena: int = 0
+
+
+_TAKEN = re.compile(r"[imn]\d+$")
+_RESERVED = {"np", "range", "math", "empty", "matmul", "abs", "exp"}
+
+
+def identifiers(graph: Graph) -> dict[Expr, str]:
+    """A Python identifier for every node: its printed name, changed where Python or the kernels mean something else."""
+    result: dict[Expr, str] = {}
+    used: set[str] = set()
+    for node, name in printed_names(graph).items():
+        if not name.isidentifier():
+            name = "number"
+        if keyword.iskeyword(name) or name in _RESERVED or _TAKEN.match(name):
+            name += "_"
+        base, number = name, 1
+        while name in used:
+            number += 1
+            name = f"{base}_{number}"
+        used.add(name)
+        result[node] = name
+    return result
+
+
+def lower(graph: Graph) -> Program:
+    """Fuse, emit and plan the memory of a graph."""
+    names = identifiers(graph)
+    planned = schedule(graph)
+    program = Program(graph, names, placed=set(planned.place))
+    requests: list[Request] = []
+    first: dict[Expr, int] = {}
+    last: dict[Expr, int] = {}
+    for number, item in enumerate(planned.items):
+        if isinstance(item, Call):
+            program.steps.append(CallStep(item.node))
+            written, read = [item.node], [viewed(arg, VIEWS) if arg not in planned.place else arg for arg in item.node.args]
+        else:
+            emitted = emit(item, planned, {n for n in item.depth if n in planned.stored}, names, f"kernel_{len(program.steps)}")
+            scratch = []
+            for buffer, source in zip(emitted.kernel.buffers, emitted.buffers, strict=True):
+                if isinstance(source, int):
+                    name = f"{emitted.kernel.name}_{buffer.name}"
+                    program.temporaries.append(Temporary(name, (source,), buffer.dtype))
+                    requests.append(Request(source * buffer.dtype.itemsize, number, number))
+                    scratch.append(name)
+            program.steps.append(KernelStep(emitted, scratch))
+            nodes = [source for source in emitted.buffers if isinstance(source, Expr)]
+            written, read = [n for n in nodes if n in item.depth], [n for n in nodes if n not in item.depth]
+        for node in written:
+            first[node] = last[node] = number
+        for node in read:
+            last[node] = number
+    outputs = set(graph.outputs)
+    for node in first:
+        if node in outputs:
+            program.made.append(node)
+        elif isinstance(planned.place[node], Group) or node.op.family == "contraction":
+            program.temporaries.append(Temporary(names[node], node.shape, node.dtype))
+            requests.append(Request(size(node.shape) * node.dtype.itemsize, first[node], last[node]))
+    offsets, program.arena = plan(requests)
+    for temporary, offset in zip(program.temporaries, offsets, strict=True):
+        temporary.offset = offset
+    return program

@@ -1,0 +1,250 @@
+"""The families of primitives: one decorator each, which gives a declaration its defaults.
+
+A family decides how the result's Aval follows from the operands', how operands are converted, and how the op is
+lowered. The body under the decorator is the NumPy reference; ``scalar`` is the same function for one element, in the
+scalar dialect, and the two are written independently on purpose: each is the other's oracle.
+
+The scalar dialect is one Python expression over ``{operand}`` holes: arithmetic, comparison, ``a if c else b``, and
+named functions (``exp``, ``floor`` ...). Numbers in it take the dtype of the operands; the renderer spells them.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .. import shapes
+from ..dtypes import DEFAULT_INT, DType, bool_
+from ..ir.aval import Aval
+from ..ir.op import Case, Op
+from ..ir.trace import call
+from .convert import one_dtype
+
+__all__ = ["Domain", "contraction", "elementwise", "movement", "reduction", "special", "uniform"]
+
+Body = Callable[..., Any]
+Rule = Callable[..., Sequence[Any]]
+
+
+@dataclass(frozen=True)
+class Domain:
+    """Where the test values of one operand lie: uniform in [low, high), integers for the dtypes "iu"."""
+
+    low: float
+    high: float
+    kind: str = "f"
+    smooth: bool = True
+
+    def draw(self, rng: np.random.Generator, dtype: DType, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
+        """Random values of this domain."""
+        if self.kind == "b":
+            return rng.integers(0, 2, shape).astype(bool)
+        if self.kind in "iu":
+            kind = {"i": np.int32, "u": np.uint32}[self.kind]
+            return rng.integers(int(self.low), int(self.high), shape, dtype=kind)
+        return rng.uniform(self.low, self.high, shape).astype(dtype)
+
+
+def uniform(low: float, high: float, kind: str = "f", smooth: bool = True) -> Domain:
+    """A :class:`Domain`, in the words a declaration uses."""
+    return Domain(low, high, kind, smooth)
+
+
+def _elementwise_cases(arity: int, cases: Sequence[Domain | tuple[Domain, ...]]) -> list[Case]:
+    """Each domain on equal shapes, on broadcast ones, on 0-d and on empty ones."""
+    layouts: list[list[tuple[int, ...]]] = [[(2, 3)] * arity, [()] * arity, [(0, 3)] * arity]
+    if arity > 1:
+        layouts += [[(4, 1), (3,), (2, 1, 3)][:arity], [(2, 3), (), ()][:arity]]
+    result = []
+    for case in cases:
+        domains = case if isinstance(case, tuple) else (case,) * arity
+        for layout in layouts:
+
+            def arrays(
+                rng: np.random.Generator,
+                dtype: DType,
+                pairs: tuple[Any, ...] = tuple(zip(domains, layout, strict=True)),
+            ) -> list[np.ndarray[Any, Any]]:
+                return [domain.draw(rng, dtype, shape) for domain, shape in pairs]
+
+            result.append(Case(arrays, {}, all(d.smooth for d in domains)))
+    return result
+
+
+def elementwise(
+    *,
+    scalar: str,
+    vjp: Rule | None,
+    cases: Sequence[Domain | tuple[Domain, ...]],
+    kinds: str = "iuf",
+    out: DType | None = None,
+    cheap: bool = True,
+    convert: Callable[[Op, Sequence[Any]], Sequence[Any]] = one_dtype,
+    not_differentiable: str = "",
+) -> Callable[[Body], Op]:
+    """An op that computes each element of the result from one element of each operand; shapes broadcast.
+
+    out: the dtype of the result; by default the operands'.
+    """
+
+    def infer(*avals: Aval, **params: Hashable) -> Aval:
+        shape = shapes.broadcast(*[a.shape for a in avals])
+        if out is not None:
+            return Aval(shape, out)
+        return Aval(shape, avals[-1].dtype, all(a.weak for a in avals))
+
+    def declare(body: Body) -> Op:
+        arity = len([p for p in inspect.signature(body).parameters.values() if p.kind is p.POSITIONAL_ONLY])
+        return Op(
+            body,
+            "elementwise",
+            infer,
+            call,
+            convert,
+            None,
+            vjp,
+            not_differentiable,
+            scalar,
+            kinds,
+            cheap=cheap,
+            cases=_elementwise_cases(arity, cases),
+        )
+
+    return declare
+
+
+def _keep(op: Op, args: Sequence[Any]) -> Sequence[Any]:
+    return args
+
+
+def movement(
+    *,
+    infer: Callable[..., Aval],
+    vjp: Rule | None,
+    cases: Sequence[Case],
+    normalize: Callable[..., dict[str, Any]] | None = None,
+    convert: Callable[[Op, Sequence[Any]], Sequence[Any]] = _keep,
+    not_differentiable: str = "",
+) -> Callable[[Body], Op]:
+    """An op that moves elements without computing with them: each element of the result is one of the operands'."""
+
+    def declare(body: Body) -> Op:
+        return Op(
+            body, "movement", infer, call, convert, normalize, vjp, not_differentiable, kinds="biuf", cases=cases
+        )
+
+    return declare
+
+
+def _reduction_cases(domains: Sequence[Domain], empty: bool) -> list[Case]:
+    choices: list[tuple[tuple[int, ...], dict[str, Hashable]]] = [
+        ((2, 3), {}),
+        ((2, 3), {"axis": 0}),
+        ((2, 3), {"axis": -1, "keepdims": True}),
+        ((2, 3, 4), {"axis": (0, 2)}),
+        ((), {}),
+        ((0, 3), {"axis": 1}),
+        *([((0, 3), {"axis": 0}), ((0,), {})] if empty else []),
+    ]
+    return [
+        Case(lambda rng, dtype, d=domain, s=shape: [d.draw(rng, dtype, s)], params, domain.smooth)
+        for domain in domains
+        for shape, params in choices
+    ]
+
+
+def _axes(x: Aval, *, axis: Any = None, keepdims: bool = False, **others: Any) -> dict[str, Any]:
+    return {"axis": shapes.normalize_axes(axis, len(x.shape)), "keepdims": bool(keepdims), **others}
+
+
+def reduced_shape(shape: shapes.Shape, axis: shapes.Axes, keepdims: bool) -> shapes.Shape:
+    """The shape after a reduction over ``axis``."""
+    if keepdims:
+        return tuple(1 if a in axis else n for a, n in enumerate(shape))
+    return shapes.reduce(shape, axis)
+
+
+def reduction(
+    *,
+    vjp: Rule | None,
+    domains: Sequence[Domain],
+    kinds: str = "iuf",
+    out: Callable[[DType], DType] = lambda dtype: dtype,
+    check: Callable[[Aval, shapes.Axes], None] = lambda x, axis: None,
+    empty: bool = True,
+    not_differentiable: str = "",
+) -> Callable[[Body], Op]:
+    """An op that folds whole axes: ``axis`` (int, tuple or None for all) and ``keepdims``.
+
+    out: the result's dtype from the operand's. check: refuses operands without a result (the maximum of nothing).
+    empty: whether reducing no elements at all is defined.
+    """
+
+    def infer(x: Aval, *, axis: shapes.Axes, keepdims: bool) -> Aval:
+        check(x, axis)
+        dtype = out(x.dtype)
+        return Aval(reduced_shape(x.shape, axis, keepdims), dtype, x.weak and dtype == x.dtype)
+
+    def declare(body: Body) -> Op:
+        cases = _reduction_cases(domains, empty)
+        return Op(body, "reduction", infer, call, one_dtype, _axes, vjp, not_differentiable, None, kinds, cases=cases)
+
+    return declare
+
+
+def contraction(
+    *, infer: Callable[..., Aval], normalize: Callable[..., dict[str, Any]], vjp: Rule, cases: Sequence[Case]
+) -> Callable[[Body], Op]:
+    """An op that multiplies and sums over shared axes: matrix products."""
+
+    def declare(body: Body) -> Op:
+        return Op(body, "contraction", infer, call, one_dtype, normalize, vjp, kinds="iuf", cases=cases, cheap=False)
+
+    return declare
+
+
+def special(
+    *,
+    family: str,
+    infer: Callable[..., Aval],
+    vjp: Rule | None,
+    cases: Sequence[Case],
+    normalize: Callable[..., dict[str, Any]] | None = None,
+    convert: Callable[[Op, Sequence[Any]], Sequence[Any]] = _keep,
+    effect: bool = False,
+    scalar: str | None = None,
+    not_differentiable: str = "",
+) -> Callable[[Body], Op]:
+    """An op that fits no family: everything is said in the declaration."""
+
+    def declare(body: Body) -> Op:
+        return Op(
+            body,
+            family,
+            infer,
+            call,
+            convert,
+            normalize,
+            vjp,
+            not_differentiable,
+            scalar,
+            "biuf",
+            effect,
+            cases=cases,
+        )
+
+    return declare
+
+
+def widened(dtype: DType) -> DType:
+    """The dtype of a sum or product: small integers and booleans are summed in the default integer."""
+    if dtype.kind in "bi":
+        return DEFAULT_INT
+    return np.dtype("uint64") if dtype.kind == "u" else dtype
+
+
+__all__ += ["bool_", "reduced_shape", "widened"]

@@ -1,0 +1,435 @@
+"""The linear primitives. Each is linear in its array operands and the gradient of each is another of them
+(sum with broadcast_to, slice with pad, gather with scatter_add), so this file closes on itself.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import shapes
+from ..dtypes import as_dtype
+from ..errors import DTypeError, IndexingError, Mismatch
+from ..ir.aval import Aval
+from ..ir.op import Case, Literal, Op
+from ..ir.trace import aval_of
+from .convert import cast, one_dtype
+from .families import movement, reduction, special, uniform, widened
+
+
+def _normal(*shape: int) -> Any:
+    return lambda rng, dtype: [rng.standard_normal(shape).astype(dtype)]
+
+
+def zeros_like(x: Any, shape: shapes.Shape | None = None) -> Any:
+    """Zeros of the dtype of ``x``, in its shape or another one."""
+    return broadcast_to(np.zeros((), x.dtype)[()], shape=x.shape if shape is None else shape)
+
+
+def _reshape_normalize(x: Aval, *, shape: Any) -> dict[str, Any]:
+    target = (shape,) if isinstance(shape, int) else tuple(shape)
+    return {"shape": shapes.reshape(x.shape, target)}
+
+
+@movement(
+    normalize=_reshape_normalize,
+    infer=lambda x, *, shape: Aval(shapes.reshape(x.shape, shape), x.dtype, x.weak),
+    vjp=lambda g, y, x, *, shape: (reshape(g, shape=x.shape),),
+    cases=[
+        Case(_normal(2, 6), {"shape": (3, 4)}),
+        Case(_normal(2, 3), {"shape": (-1,)}),
+        Case(_normal(3), {"shape": (1, 3, 1)}),
+        Case(_normal(1, 1), {"shape": ()}),
+        Case(_normal(0, 3), {"shape": (3, 0, 2)}),
+    ],
+)
+def reshape(x, /, *, shape):
+    """The same elements in row-major order under another shape; one size may be -1.
+
+    >>> import defnpy as dp
+    >>> dp.reshape(dp.arange(6), (2, -1))
+    Tensor([[0, 1, 2],
+            [3, 4, 5]], dtype=int64)
+    """
+    return np.reshape(x, shape)
+
+
+def _permute_normalize(x: Aval, *, axes: Any) -> dict[str, Any]:
+    order = tuple(shapes.normalize_axis(a, len(x.shape)) for a in axes)
+    if sorted(order) != list(range(len(x.shape))):
+        raise Mismatch(f"axes {tuple(axes)} are no permutation of the {len(x.shape)} axes")
+    return {"axes": order}
+
+
+def inverse(axes: shapes.Axes) -> shapes.Axes:
+    """The permutation that undoes ``axes``."""
+    return tuple(sorted(range(len(axes)), key=axes.__getitem__))
+
+
+@movement(
+    normalize=_permute_normalize,
+    infer=lambda x, *, axes: Aval(tuple(x.shape[a] for a in axes), x.dtype, x.weak),
+    vjp=lambda g, y, x, *, axes: (permute_dims(g, axes=inverse(axes)),),
+    cases=[Case(_normal(2, 3), {"axes": (1, 0)}), Case(_normal(2, 3, 4), {"axes": (2, 0, 1)}), Case(_normal(), {"axes": ()})],
+)
+def permute_dims(x, /, *, axes):
+    """The axes in another order: axis ``i`` of the result is axis ``axes[i]`` of ``x``.
+
+    >>> import defnpy as dp
+    >>> dp.permute_dims(dp.asarray([[1, 2, 3]]), (1, 0))
+    Tensor([[1],
+            [2],
+            [3]], dtype=int64)
+    """
+    return np.transpose(x, axes)
+
+
+def _broadcast_infer(x: Aval, *, shape: shapes.Shape) -> Aval:
+    if shapes.broadcast(x.shape, shape) != shape:
+        raise Mismatch(f"{x.shape} does not broadcast to {shape}")
+    return Aval(shape, x.dtype, x.weak)
+
+
+def _unbroadcast(g: Any, y: Any, x: Any, *, shape: shapes.Shape) -> tuple[Any]:
+    return (reshape(sum_(g, axis=shapes.broadcast_axes(x.shape, shape)), shape=x.shape),)
+
+
+@movement(
+    normalize=lambda x, *, shape: {"shape": shapes.as_shape(shape)},
+    infer=_broadcast_infer,
+    vjp=_unbroadcast,
+    cases=[Case(_normal(3), {"shape": (2, 3)}), Case(_normal(2, 1), {"shape": (4, 2, 3)}), Case(_normal(), {"shape": (0, 2)})],
+)
+def broadcast_to(x, /, *, shape):
+    """``x`` repeated along new axes and along axes of size 1.
+
+    >>> import defnpy as dp
+    >>> dp.broadcast_to(dp.asarray([1, 2]), (2, 2))
+    Tensor([[1, 2],
+            [1, 2]], dtype=int64)
+    """
+    return np.broadcast_to(x, shape)
+
+
+@reduction(
+    vjp=lambda g, y, x, *, axis, keepdims: (broadcast_to(restore(g, x, axis), shape=x.shape),),
+    domains=[uniform(-3, 3), uniform(-5, 6, "i"), uniform(0, 2, "b")],
+    kinds="biuf",
+    out=widened,
+)
+def sum_(x, /, *, axis=None, keepdims=False):
+    """Sum over ``axis`` (int, tuple, None for all). Booleans and small integers are summed in the default integer.
+
+    float32 is summed in float32, in an order that is not fixed between backends. The sum of nothing is 0.
+
+    >>> import defnpy as dp
+    >>> dp.sum(dp.asarray([[1.0, 2.0], [3.0, 4.0]]), axis=0)
+    Tensor([4., 6.], dtype=float32)
+    """
+    return np.sum(x, axis=axis, keepdims=keepdims, dtype=widened(np.asarray(x).dtype))
+
+
+def restore(g: Any, x: Any, axis: shapes.Axes) -> Any:
+    """A reduced value with its reduced axes back, at size 1."""
+    shape = tuple(1 if a in axis else n for a, n in enumerate(x.shape))
+    return g if g.shape == shape else reshape(g, shape=shape)
+
+
+def _ints(value: Any, ndim: int) -> tuple[int, ...]:
+    return (int(value),) * ndim if isinstance(value, int) else tuple(int(v) for v in value)
+
+
+def _pad_normalize(x: Aval, *, low: Any = 0, high: Any = 0, interior: Any = 0, value: Any = 0) -> dict[str, Any]:
+    ndim = len(x.shape)
+    literal = value if isinstance(value, Literal) else Literal(x.dtype.type(value))
+    return {"low": _ints(low, ndim), "high": _ints(high, ndim), "interior": _ints(interior, ndim), "value": literal}
+
+
+def _pad_vjp(g: Any, y: Any, x: Any, *, low: Any, high: Any, interior: Any, value: Any) -> tuple[Any]:
+    stops = tuple(n - h for n, h in zip(g.shape, high, strict=True))
+    if 0 in x.shape:
+        return (zeros_like(g, x.shape),)
+    return (slice_(g, starts=low, stops=stops, steps=tuple(i + 1 for i in interior)),)
+
+
+@movement(
+    normalize=_pad_normalize,
+    infer=lambda x, *, low, high, interior, value: Aval(shapes.pad(x.shape, low, high, interior), x.dtype, x.weak),
+    vjp=_pad_vjp,
+    cases=[
+        Case(_normal(3), {"low": 1, "high": 2}),
+        Case(_normal(2, 3), {"low": (0, 1), "high": (1, 0), "interior": (2, 1)}),
+        Case(_normal(2), {"low": 1, "value": -1.5}),
+        Case(_normal(0, 2), {"low": (1, 0), "high": (1, 0), "interior": 0}),
+    ],
+)
+def pad(x, /, *, low=0, high=0, interior=0, value=0):
+    """``low`` and ``high`` elements of ``value`` around each axis and ``interior`` ones between its elements.
+
+    Each is an int for all axes or a tuple with one entry per axis; the shape grows accordingly.
+
+    >>> import defnpy as dp
+    >>> dp.pad(dp.asarray([1, 2]), low=1, high=2, interior=1)
+    Tensor([0, 1, 0, 2, 0, 0], dtype=int64)
+    """
+    x = np.asarray(x)
+    low, high, interior = (_ints(v, x.ndim) for v in (low, high, interior))
+    fill = value.value if isinstance(value, Literal) else value
+    result = np.full(shapes.pad(x.shape, low, high, interior), fill, x.dtype)
+    result[tuple(slice(lo, n - hi, i + 1) for lo, hi, i, n in zip(low, high, interior, result.shape, strict=True))] = x
+    return result
+
+
+def _slice_infer(x: Aval, *, starts: Any, stops: Any, steps: Any) -> Aval:
+    if not len(starts) == len(stops) == len(steps) == len(x.shape):
+        raise Mismatch("a slice needs one start, stop and step per axis")
+    for n, a, b, s in zip(x.shape, starts, stops, steps, strict=True):
+        if not (0 <= a <= n and 0 <= b <= n and s > 0):
+            raise Mismatch(f"slice {a}:{b}:{s} leaves an axis of size {n}", error=IndexingError)
+    lengths = tuple(shapes.slice_length(a, b, s) for a, b, s in zip(starts, stops, steps, strict=True))
+    return Aval(lengths, x.dtype, x.weak)
+
+
+def _slice_vjp(g: Any, y: Any, x: Any, *, starts: Any, stops: Any, steps: Any) -> tuple[Any]:
+    if 0 in g.shape:
+        return (zeros_like(g, x.shape),)
+    high = tuple(
+        n - (a + (k - 1) * s + 1) for n, a, k, s in zip(x.shape, starts, g.shape, steps, strict=True)
+    )
+    return (pad(g, low=starts, high=high, interior=tuple(s - 1 for s in steps)),)
+
+
+@movement(
+    normalize=lambda x, *, starts, stops, steps: {"starts": tuple(starts), "stops": tuple(stops), "steps": tuple(steps)},
+    infer=_slice_infer,
+    vjp=_slice_vjp,
+    cases=[
+        Case(_normal(5), {"starts": (1,), "stops": (5,), "steps": (2,)}),
+        Case(_normal(3, 4), {"starts": (0, 1), "stops": (2, 3), "steps": (1, 1)}),
+        Case(_normal(3), {"starts": (2,), "stops": (1,), "steps": (1,)}),
+    ],
+)
+def slice_(x, /, *, starts, stops, steps):
+    """``x[a:b:s, ...]`` with one start, stop and positive step per axis; what basic indexing is made of.
+
+    >>> import defnpy as dp
+    >>> dp.arange(6)[1:6:2]
+    Tensor([1, 3, 5], dtype=int64)
+    """
+    return np.asarray(x)[tuple(slice(a, b, s) for a, b, s in zip(starts, stops, steps, strict=True))]
+
+
+@movement(
+    normalize=lambda x, *, axis=None: {"axis": shapes.normalize_axes(axis, len(x.shape))},
+    infer=lambda x, *, axis: x,
+    vjp=lambda g, y, x, *, axis: (flip(g, axis=axis),),
+    cases=[Case(_normal(2, 3), {}), Case(_normal(2, 3), {"axis": 1})],
+)
+def flip(x, /, *, axis=None):
+    """The elements in reverse order along ``axis`` (int, tuple, None for all).
+
+    >>> import defnpy as dp
+    >>> dp.flip(dp.asarray([1, 2, 3]))
+    Tensor([3, 2, 1], dtype=int64)
+    """
+    return np.flip(x, axis)
+
+
+def _concat_normalize(*xs: Aval, axis: int = 0) -> dict[str, Any]:
+    if not xs:
+        raise Mismatch("needs at least one tensor")
+    return {"axis": shapes.normalize_axis(axis, len(xs[0].shape))}
+
+
+def _concat_vjp(g: Any, y: Any, *xs: Any, axis: int) -> Sequence[Any]:
+    ends = np.cumsum([x.shape[axis] for x in xs]).tolist()
+    parts = []
+    for x, end in zip(xs, ends, strict=True):
+        starts = tuple(end - x.shape[axis] if a == axis else 0 for a in range(g.ndim))
+        stops = tuple(end if a == axis else n for a, n in enumerate(g.shape))
+        parts.append(slice_(g, starts=starts, stops=stops, steps=(1,) * g.ndim))
+    return parts
+
+
+@movement(
+    normalize=_concat_normalize,
+    infer=lambda *xs, axis: Aval(shapes.concat([x.shape for x in xs], axis), xs[0].dtype, xs[0].weak),
+    vjp=_concat_vjp,
+    convert=one_dtype,
+    cases=[
+        Case(lambda rng, dtype: [rng.standard_normal((2, n)).astype(dtype) for n in (1, 0, 3)], {"axis": 1}),
+        Case(lambda rng, dtype: [rng.standard_normal((n,)).astype(dtype) for n in (2, 3)], {}),
+    ],
+)
+def concat_(*xs, axis=0):
+    """Tensors joined along an existing axis. ``dp.concat`` takes them as a list.
+
+    >>> import defnpy as dp
+    >>> dp.concat([dp.asarray([1, 2]), dp.asarray([3])])
+    Tensor([1, 2, 3], dtype=int64)
+    """
+    return np.concatenate(xs, axis=axis)
+
+
+def _check_indices(x: Aval, indices: Sequence[Aval], axes: shapes.Axes) -> shapes.Shape:
+    if len(indices) != len(axes):
+        raise Mismatch(f"{len(indices)} index tensors for {len(axes)} axes", error=IndexingError)
+    for index in indices:
+        if index.dtype.kind not in "iu":
+            raise Mismatch(f"an index is an integer tensor, not {index}", error=DTypeError)
+        if index.shape != indices[0].shape:
+            raise Mismatch("index tensors must have one shape")
+    if any(x.shape[a] == 0 for a in axes) and math.prod(indices[0].shape):
+        raise Mismatch("there is nothing to index: the axis has size 0", error=IndexingError)
+    return indices[0].shape
+
+
+def _gather_infer(x: Aval, *indices: Aval, axes: shapes.Axes) -> Aval:
+    return Aval(_check_indices(x, indices, axes) + shapes.reduce(x.shape, axes), x.dtype, x.weak)
+
+
+def _indexed(x: Any, axes: shapes.Axes) -> Any:
+    """A view of ``x`` with the indexed axes in front."""
+    return np.moveaxis(x, axes, range(len(axes)))
+
+
+def _bounded(x: Any, indices: Sequence[Any], axes: shapes.Axes) -> tuple[Any, ...]:
+    for index, axis in zip(indices, axes, strict=True):
+        index = np.asarray(index)
+        if index.size and not (-x.shape[axis] <= int(index.min()) and int(index.max()) < x.shape[axis]):
+            bad = index[(index < -x.shape[axis]) | (index >= x.shape[axis])].flat[0]
+            raise Mismatch(f"index {bad} is out of bounds for axis {axis} of size {x.shape[axis]}", error=IndexingError)
+    return tuple(indices)
+
+
+_index = np.array([[0, 2, -1], [2, 2, 1]])
+
+
+@movement(
+    infer=_gather_infer,
+    vjp=lambda g, y, x, *indices, axes: (
+        scatter_add(zeros_like(g, x.shape), g, *indices, axes=axes),
+        *[None] * len(indices),
+    ),
+    cases=[
+        Case(lambda rng, dtype: [rng.standard_normal((3, 4)).astype(dtype), _index], {"axes": (0,)}),
+        Case(lambda rng, dtype: [rng.standard_normal((4, 3)).astype(dtype), _index], {"axes": (1,)}),
+        Case(lambda rng, dtype: [rng.standard_normal((3, 2, 3)).astype(dtype), _index, _index], {"axes": (0, 2)}),
+        Case(lambda rng, dtype: [rng.standard_normal((3,)).astype(dtype), np.zeros((0,), int)], {"axes": (0,)}),
+    ],
+)
+def gather(x, /, *indices, axes):
+    """Elements at integer positions along ``axes``: the shape of the indices, then the axes that are not indexed.
+
+    Negative indices count from the end; one out of bounds is an error. What ``x[i]`` and :func:`take` are made of.
+
+    >>> import defnpy as dp
+    >>> dp.asarray([10, 20, 30])[dp.asarray([2, 0, -1])]
+    Tensor([30, 10, 30], dtype=int64)
+    """
+    x = np.asarray(x)
+    return _indexed(x, axes)[_bounded(x, indices, axes)]
+
+
+def _scatter_infer(x: Aval, updates: Aval, *indices: Aval, axes: shapes.Axes) -> Aval:
+    expected = _check_indices(x, indices, axes) + shapes.reduce(x.shape, axes)
+    if updates.shape != expected:
+        raise Mismatch(f"the updates have shape {updates.shape}, the indexed place {expected}")
+    return Aval(x.shape, x.dtype, x.weak)
+
+
+def _values_in_one_dtype(op: Op, args: Sequence[Any]) -> Sequence[Any]:
+    x, updates, *indices = args
+    return [x, cast(updates, aval_of(x).dtype), *indices]
+
+
+def _scatter_arrays(rng: np.random.Generator, dtype: Any) -> list[Any]:
+    return [rng.standard_normal((3, 4)).astype(dtype), rng.standard_normal((2, 3, 4)).astype(dtype), _index]
+
+
+@special(
+    family="library",
+    infer=_scatter_infer,
+    vjp=lambda g, y, x, updates, *indices, axes: (g, gather(g, *indices, axes=axes), *[None] * len(indices)),
+    convert=_values_in_one_dtype,
+    cases=[Case(_scatter_arrays, {"axes": (0,)})],
+)
+def scatter_add(x, updates, /, *indices, axes):
+    """``x`` with ``updates`` added at integer positions; a position named twice gets both. See ``x.at[i].add``.
+
+    >>> import defnpy as dp
+    >>> dp.zeros((3,)).at[dp.asarray([0, 2, 0])].add(1.0)
+    Tensor([2., 0., 1.], dtype=float32)
+    """
+    result = np.array(x)
+    np.add.at(_indexed(result, axes), _bounded(result, indices, axes), updates)
+    return result
+
+
+def _scatter_set_vjp(g: Any, y: Any, x: Any, updates: Any, *indices: Any, axes: shapes.Axes) -> Sequence[Any]:
+    # Where a position is written twice the last write wins, and only that one has a gradient: number the updates,
+    # write the numbers, and see whose number stayed.
+    from_updates = broadcast_to(np.zeros((), g.dtype)[()], shape=updates.shape)
+    kept = scatter_set(g, from_updates, *indices, axes=axes)
+    count = math.prod(updates.shape)
+    numbers = reshape(_numbers(count), shape=updates.shape)
+    places = broadcast_to(np.int64(-1), shape=x.shape)
+    winners = gather(scatter_set(places, numbers, *indices, axes=axes), *indices, axes=axes)
+    mine = astype_like(winners == numbers, g)
+    return (kept, gather(g, *indices, axes=axes) * mine, *[None] * len(indices))
+
+
+def astype_like(x: Any, like: Any) -> Any:
+    """``x`` in the dtype of ``like``."""
+    return cast(x, like.dtype)
+
+
+@special(
+    family="library",
+    infer=_scatter_infer,
+    vjp=_scatter_set_vjp,
+    convert=_values_in_one_dtype,
+    cases=[Case(_scatter_arrays, {"axes": (0,)})],
+)
+def scatter_set(x, updates, /, *indices, axes):
+    """``x`` with ``updates`` written at integer positions; of a position named twice the last one stays.
+
+    >>> import defnpy as dp
+    >>> dp.zeros((3,)).at[1].set(5.0)
+    Tensor([0., 5., 0.], dtype=float32)
+    """
+    result = np.array(x)
+    _indexed(result, axes)[_bounded(result, indices, axes)] = updates
+    return result
+
+
+@special(
+    family="iota",
+    normalize=lambda *, shape, axis=0, dtype=None: {
+        "shape": shapes.as_shape(shape),
+        "axis": shapes.normalize_axis(axis, len(shapes.as_shape(shape))),
+        "dtype": np.dtype("int64") if dtype is None else as_dtype(dtype),
+    },
+    infer=lambda *, shape, axis, dtype: Aval(shape, dtype),
+    vjp=None,
+    not_differentiable="it has no operands",
+    cases=[Case(lambda rng, dtype: [], {"shape": (2, 3), "axis": 1, "dtype": "float32"})],
+)
+def iota(*, shape, axis=0, dtype=None):
+    """Each element is its own position along ``axis``.
+
+    >>> import defnpy as dp
+    >>> dp.iota((2, 3), axis=1)
+    Tensor([[0, 1, 2],
+            [0, 1, 2]], dtype=int64)
+    """
+    shape, dtype = shapes.as_shape(shape), np.dtype("int64") if dtype is None else dtype
+    along = np.arange(shape[axis], dtype=as_dtype(dtype)).reshape([-1 if a == axis else 1 for a in range(len(shape))])
+    return np.broadcast_to(along, shape)
+
+
+def _numbers(count: int) -> Any:
+    return iota(shape=(count,))

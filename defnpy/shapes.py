@@ -1,0 +1,207 @@
+"""Pure functions on tuples of ints: what shape an operation gives, or a bare :class:`Mismatch`."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Iterable, Sequence
+
+from .errors import IndexingError, Mismatch
+
+__all__ = [
+    "Axes",
+    "Shape",
+    "as_shape",
+    "broadcast",
+    "broadcast_axes",
+    "concat",
+    "dot",
+    "matmul_axes",
+    "normalize_axes",
+    "normalize_axis",
+    "pad",
+    "reduce",
+    "reshape",
+    "size",
+    "slice_length",
+    "strides",
+]
+
+Shape = tuple[int, ...]
+Axes = tuple[int, ...]
+
+
+def as_shape(value: int | Iterable[int]) -> Shape:
+    """A shape from an int or a sequence of ints.
+
+    >>> as_shape(3), as_shape([2, 3])
+    ((3,), (2, 3))
+    """
+    try:
+        dims = (operator.index(value),)  # type: ignore[arg-type]
+    except TypeError:
+        try:
+            dims = tuple(operator.index(n) for n in value)  # type: ignore[union-attr]
+        except TypeError:
+            raise Mismatch(f"a shape is an int or a sequence of ints, not {value!r}") from None
+    if any(n < 0 for n in dims):
+        raise Mismatch(f"a shape has no negative sizes: {dims}")
+    return dims
+
+
+def size(shape: Shape) -> int:
+    """The number of elements."""
+    return math.prod(shape)
+
+
+def strides(shape: Shape) -> Shape:
+    """Row-major strides, counted in elements.
+
+    >>> strides((2, 3, 4))
+    (12, 4, 1)
+    """
+    result = [1] * len(shape)
+    for axis in range(len(shape) - 2, -1, -1):
+        result[axis] = result[axis + 1] * shape[axis + 1]
+    return tuple(result)
+
+
+def broadcast(*shapes: Shape) -> Shape:
+    """The common shape under NumPy's rule: align at the right, sizes equal or 1.
+
+    >>> broadcast((4, 1), (3,))
+    (4, 3)
+    """
+    if all(shape == shapes[0] for shape in shapes):
+        return shapes[0]
+    ndim = max(map(len, shapes))
+    result = [1] * ndim
+    for shape in shapes:
+        for axis, n in enumerate(shape, ndim - len(shape)):
+            if n != 1 and result[axis] != n:
+                if result[axis] != 1:
+                    raise Mismatch(f"shapes {_and(shapes)} do not broadcast: {result[axis]} and {n} in axis {axis - ndim}")
+                result[axis] = n
+    return tuple(result)
+
+
+def broadcast_axes(shape: Shape, target: Shape) -> Axes:
+    """The axes of ``target`` along which an operand of ``shape`` was repeated.
+
+    >>> broadcast_axes((4, 1), (2, 4, 3))
+    (0, 2)
+    """
+    lead = len(target) - len(shape)
+    return tuple(a for a, n in enumerate(target) if a < lead or (shape[a - lead] == 1 and n != 1))
+
+
+def normalize_axis(axis: int, ndim: int) -> int:
+    """An axis counted from the front."""
+    try:
+        index = operator.index(axis)
+    except TypeError:
+        raise Mismatch(f"an axis is an int, not {axis!r}") from None
+    if not -ndim <= index < ndim:
+        raise Mismatch(f"axis {index} does not exist: the tensor has {ndim} {'axis' if ndim == 1 else 'axes'}")
+    return index % ndim
+
+
+def normalize_axes(axis: int | Sequence[int] | None, ndim: int) -> Axes:
+    """Sorted axes counted from the front; None means all of them."""
+    if axis is None:
+        return tuple(range(ndim))
+    axes = tuple(axis) if isinstance(axis, (tuple, list)) else (axis,)
+    result = tuple(sorted(normalize_axis(a, ndim) for a in axes))  # type: ignore[arg-type]
+    if len(set(result)) != len(result):
+        raise Mismatch(f"axes {axes} name one axis twice")
+    return result
+
+
+def reduce(shape: Shape, axes: Axes) -> Shape:
+    """The shape without ``axes``."""
+    return tuple(n for a, n in enumerate(shape) if a not in axes)
+
+
+def reshape(shape: Shape, target: Sequence[int]) -> Shape:
+    """``target`` with its one -1 resolved.
+
+    >>> reshape((2, 6), (3, -1))
+    (3, 4)
+    """
+    total = size(shape)
+    unknown = [a for a, n in enumerate(target) if n == -1]
+    if len(unknown) > 1:
+        raise Mismatch(f"only one size may be -1 in {tuple(target)}")
+    result = list(target)
+    if unknown:
+        known = size(tuple(n for n in target if n != -1))
+        if known == 0 or total % known:
+            raise Mismatch(f"{shape} with {total} elements cannot become {tuple(target)}")
+        result[unknown[0]] = total // known
+    if any(n < 0 for n in result) or size(tuple(result)) != total:
+        raise Mismatch(f"{shape} with {total} elements cannot become {tuple(target)} with {size(tuple(result))}")
+    return tuple(result)
+
+
+def concat(shapes: Sequence[Shape], axis: int) -> Shape:
+    """The shape of tensors joined along ``axis``."""
+    first = shapes[0]
+    for shape in shapes[1:]:
+        if len(shape) != len(first) or any(a != axis and n != first[a] for a, n in enumerate(shape)):
+            raise Mismatch(f"shapes {_and(shapes)} differ outside axis {axis}")
+    return (*first[:axis], sum(shape[axis] for shape in shapes), *first[axis + 1 :])
+
+
+def slice_length(start: int, stop: int, step: int) -> int:
+    """The number of elements of ``range(start, stop, step)``."""
+    return len(range(start, stop, step))
+
+
+def pad(shape: Shape, low: Shape, high: Shape, interior: Shape) -> Shape:
+    """The shape after ``interior`` gaps between elements and ``low`` and ``high`` around them."""
+    if not len(shape) == len(low) == len(high) == len(interior):
+        raise Mismatch(f"padding needs one entry per axis of {shape}")
+    if min((*low, *high, *interior), default=0) < 0:
+        raise Mismatch("padding is not negative", hint="crop with a slice: x[1:-1]")
+    return tuple(lo + n + max(n - 1, 0) * gap + hi for n, lo, hi, gap in zip(shape, low, high, interior, strict=True))
+
+
+def dot(left: Shape, right: Shape, contract: tuple[Axes, Axes], batch: tuple[Axes, Axes]) -> Shape:
+    """Batch axes, then the left's free axes, then the right's.
+
+    >>> dot((5, 2, 3), (5, 3, 4), ((2,), (1,)), ((0,), (0,)))
+    (5, 2, 4)
+    """
+    for a, b in (*zip(*contract, strict=True), *zip(*batch, strict=True)):
+        if left[a] != right[b]:
+            raise Mismatch(f"axis {a} of the left operand has size {left[a]}, axis {b} of the right one {right[b]}")
+    free_left = tuple(n for a, n in enumerate(left) if a not in contract[0] + batch[0])
+    free_right = tuple(n for a, n in enumerate(right) if a not in contract[1] + batch[1])
+    return tuple(left[a] for a in batch[0]) + free_left + free_right
+
+
+def matmul_axes(left: Shape, right: Shape) -> tuple[int, int]:
+    """The contracted axes of a matrix product: the left's last, the right's second last (or only) one."""
+    if not left or not right:
+        raise Mismatch("a matrix product needs at least one axis on both sides", hint="multiply by a number with *")
+    a, b = len(left) - 1, max(len(right) - 2, 0)
+    if left[a] != right[b]:
+        hint = ""
+        if len(right) > 1 and left[-1] == right[-1]:
+            hint = "transpose the right operand: a @ b.T"
+        elif len(left) > 1 and left[-2] == right[b]:
+            hint = "transpose the left operand: a.T @ b"
+        raise Mismatch(f"the inner sizes differ: {left[a]} and {right[b]}", hint=hint)
+    return a, b
+
+
+def check_bounds(index: int, length: int, axis: int) -> int:
+    """An index counted from the front."""
+    if not -length <= index < length:
+        raise Mismatch(f"index {index} is out of bounds for axis {axis} of size {length}", error=IndexingError)
+    return index % length
+
+
+def _and(shapes: Sequence[Shape]) -> str:
+    names = [str(shape) for shape in shapes]
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

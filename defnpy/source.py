@@ -1,0 +1,104 @@
+"""Where the user wrote it: captured cheaply on every node, resolved to text only for a message.
+
+A :class:`Location` is the code object and instruction offset of the innermost frame that is not the
+library's own; that costs a fraction of a microsecond. File, line and columns are looked up when somebody asks.
+"""
+
+from __future__ import annotations
+
+import linecache
+import os
+import sys
+from functools import lru_cache
+from types import CodeType, FrameType
+from typing import NamedTuple
+
+__all__ = ["Location", "Position", "capture", "quote"]
+
+_PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_EXAMPLES = os.path.join(_PACKAGE, "train") + os.sep  # floor 9 is written as a user would write it
+_own: dict[CodeType, bool] = {}
+
+
+class Location(NamedTuple):
+    """A place in the user's code: ``code`` object and ``lasti``, the offset of the running instruction."""
+
+    code: CodeType
+    lasti: int
+
+    @property
+    def position(self) -> Position:
+        """The file, line and columns behind this location."""
+        return _resolve(self.code, self.lasti)
+
+
+class Position(NamedTuple):
+    """A resolved place. Lines count from 1, columns from 0; columns are -1 where Python kept none."""
+
+    filename: str
+    function: str
+    line: int
+    end_line: int
+    column: int
+    end_column: int
+
+    @property
+    def text(self) -> str:
+        """The source line, stripped, or an empty string when the source is not at hand."""
+        return linecache.getline(self.filename, self.line).strip()
+
+
+def capture() -> Location | None:
+    """The location of the innermost frame outside the library, or None when there is none."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        code = frame.f_code
+        own = _own.get(code)
+        if own is None:
+            own = _own[code] = _is_own(code.co_filename)
+        if not own:
+            return Location(code, frame.f_lasti)
+        frame = frame.f_back
+    return None
+
+
+def _is_own(filename: str) -> bool:
+    if filename.startswith("<") and not filename.startswith(("<stdin", "<ipython", "<doctest", "<string")):
+        return True  # frozen importlib, generated kernels and generated dataclass methods
+    path = os.path.abspath(filename)
+    return path.startswith(_PACKAGE) and not path.startswith(_EXAMPLES)
+
+
+@lru_cache(maxsize=4096)
+def _resolve(code: CodeType, lasti: int) -> Position:
+    line = end = code.co_firstlineno
+    column = end_column = -1
+    for index, (a, b, c, d) in enumerate(code.co_positions()):
+        if index * 2 == lasti:
+            line = a if a is not None else line
+            end = b if b is not None else line
+            column = c if c is not None else -1
+            end_column = d if d is not None else -1
+            break
+    return Position(code.co_filename, code.co_name, line, end, column, end_column)
+
+
+def quote(location: Location | None) -> str:
+    """The place as Python's tracebacks show it, with carets under the expression; empty when unknown."""
+    if location is None:
+        return ""
+    at = location.position
+    head = f'  File "{at.filename}", line {at.line}, in {at.function}'
+    raw = linecache.getline(at.filename, at.line).rstrip("\n")
+    text = raw.strip()
+    if not text:
+        return head
+    lines = [head, f"    {text}"]
+    if at.column >= 0 and at.end_column > at.column and at.end_line == at.line:
+        # Columns are byte offsets; count characters so that the carets stand under the right ones.
+        encoded = raw.encode()
+        start = len(encoded[: at.column].decode(errors="replace"))
+        width = len(encoded[at.column : at.end_column].decode(errors="replace"))
+        indent = start - (len(raw) - len(raw.lstrip()))
+        lines.append("    " + " " * indent + "^" * width)
+    return "\n".join(lines)

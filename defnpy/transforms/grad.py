@@ -1,0 +1,181 @@
+"""Reverse-mode differentiation: one walk backwards over a graph, one un-broadcast, one table of rules (the ops')."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .. import shapes, tree
+from ..dtypes import cotangent_dtype
+from ..errors import GradientError
+from ..ir.expr import Expr, topological
+from ..ir.trace import Trace, aval_of, current
+from ..ops.convert import astype, cast
+from ..ops.linear import broadcast_to, reshape, sum_
+from ..source import capture, quote
+from .stage import is_tensor, parameter_names, stage
+
+__all__ = ["ValueAndGrad", "backward", "value_and_gradient"]
+
+
+class ValueAndGrad(NamedTuple):
+    """What :func:`value_and_grad` returns: the function's result and the gradient."""
+
+    value: Any
+    grad: Any
+
+
+def backward(trace: Trace, outputs: Sequence[Expr], cotangents: Sequence[Any], wrt: Sequence[Expr]) -> list[Any]:
+    """The cotangents of ``wrt``, given those of ``outputs``; None for a node that the outputs do not depend on.
+
+    All nodes belong to ``trace``, which is open; the new nodes are recorded in it, at the place in the user's code of
+    the forward node that they come from.
+    """
+    order = topological(outputs)
+    active = set(wrt)
+    for node in order:
+        if any(arg in active for arg in node.args):
+            active.add(node)
+    found: dict[Expr, Any] = {}
+    for output, cotangent in zip(outputs, cotangents, strict=True):
+        _accumulate(found, output, cotangent)
+    targets = set(wrt)
+    outer_place = trace.place
+    try:
+        for node in reversed(order):
+            g = found.get(node)
+            if g is None or node not in active or node in targets or node.op.vjp is None:
+                continue  # an op without a rule is flat (see its declaration): nothing flows further back
+            trace.place = node.loc
+            for arg, part in zip(node.args, node.op.vjp(g, node, *node.args, **node.kwargs), strict=True):
+                if part is not None and arg in active:
+                    fitted = unbroadcast(part, arg)
+                    if fitted is not None:
+                        _accumulate(found, arg, fitted)
+    finally:
+        trace.place = outer_place
+    return [found.get(node) for node in wrt]
+
+
+def _accumulate(found: dict[Expr, Any], node: Expr, part: Any) -> None:
+    found[node] = found[node] + part if node in found else part
+
+
+def unbroadcast(part: Any, arg: Expr) -> Any:
+    """A rule's result in the shape and dtype of the cotangent of ``arg``; None where that has no cotangent.
+
+    Elementwise ops broadcast their operands, so their rules give results in the shape of the output; here, once for
+    all of them, the repeated axes are summed.
+    """
+    dtype = cotangent_dtype(arg.dtype)
+    if dtype is None:
+        return None
+    if part.shape != arg.shape:
+        axes = shapes.broadcast_axes(arg.shape, part.shape)
+        part = reshape(sum_(part, axis=axes), shape=arg.shape) if axes else reshape(part, shape=arg.shape)
+    return cast(part, dtype)
+
+
+def value_and_gradient(function: Callable[..., Any], argnums: int | tuple[int, ...], has_aux: bool) -> Any:
+    """A function, to be called under a trace, that returns ``(value, gradient)`` of a scalar ``function``."""
+
+    @functools.wraps(function)
+    def transformed(*args: Any, **kwargs: Any) -> ValueAndGrad:
+        numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+        for number in numbers:
+            if not -len(args) <= number < len(args):
+                raise GradientError(
+                    f"grad: there is no argument {number} to differentiate: the call has {len(args)} positional ones",
+                    where=quote(capture()),
+                )
+        chosen = tuple(number % len(args) for number in numbers)
+
+        def of_chosen(*values: Any) -> Any:
+            every = list(args)
+            for number, value in zip(chosen, values, strict=True):
+                every[number] = value
+            return function(*every, **kwargs)
+
+        names = parameter_names(function, len(args))
+        leaves, structure = tree.flatten(tuple(args[n] for n in chosen))
+        staged = stage(
+            of_chosen,
+            [args[n] for n in chosen],
+            {},
+            lambda trace, inputs, result: _gradients(trace, inputs, _scalar(function, result, has_aux)),
+            names=[names[n] for n in chosen],
+        )
+        tensors = [leaf for leaf in leaves if is_tensor(leaf)]
+        trace = current()
+        assert trace is not None
+        results = trace.inline(staged.graph, [*map(_operand, tensors), *staged.captured])
+        count = sum(c is None for c in staged.carried)
+        gradients = iter(results[count:])
+        parts = [next(gradients) if is_tensor(leaf) and cotangent_dtype(_dtype(leaf)) is not None else None for leaf in leaves]
+        gradient = tree.unflatten(structure, parts)
+        return ValueAndGrad(staged.rebuild(results[:count]), gradient[0] if isinstance(argnums, int) else gradient)
+
+    return transformed
+
+
+def _operand(leaf: Any) -> Any:
+    """A leaf as an operand of the enclosing trace; a Python number stays a weak one."""
+    if isinstance(leaf, (bool, int, float)) and not isinstance(leaf, np.generic):
+        value = _dtype(leaf).type(leaf)
+        return astype(value, dtype=value.dtype, weak=True)
+    return leaf
+
+
+def _dtype(leaf: Any) -> Any:
+    return aval_of(leaf).dtype
+
+
+def _scalar(function: Any, result: Any, has_aux: bool) -> Any:
+    name = getattr(function, "__name__", "the function")
+    if has_aux:
+        if not isinstance(result, tuple) or len(result) != 2:
+            raise GradientError(
+                f"grad: with has_aux=True {name} must return (value, aux), not {type(result).__name__}",
+                where=quote(capture()),
+            )
+        result = result[0]
+    if not is_tensor(result):
+        raise GradientError(
+            f"grad: {name} must return one scalar, not {type(result).__name__}",
+            where=quote(capture()),
+            hint="return the loss alone, or (loss, everything_else) with has_aux=True",
+        )
+    if not isinstance(result, Expr):
+        return None  # a constant: it depends on nothing
+    if result.shape != ():
+        raise GradientError(
+            f"grad: {name} must return a scalar, not {result.aval}",
+            where=quote(result.loc) or quote(capture()),
+            hint="reduce it, with dp.sum(...) or dp.mean(...), before returning it",
+        )
+    if cotangent_dtype(result.dtype) is None:
+        raise GradientError(f"grad: {name} returns a {result.dtype}, which has no derivative", where=quote(result.loc))
+    return result
+
+
+def _gradients(trace: Trace, inputs: list[Expr], value: Expr | None) -> list[Expr]:
+    wrt = [node for node in inputs if cotangent_dtype(node.dtype) is not None]
+    if value is None:
+        found: list[Any] = [None] * len(wrt)
+    else:
+        dtype = cotangent_dtype(value.dtype)
+        assert dtype is not None
+        found = backward(trace, [value], [trace.constant(dtype.type(1))], wrt)
+    return [trace.lift(_finished(node, part)) for node, part in zip(wrt, found, strict=True)]
+
+
+def _finished(node: Expr, part: Any) -> Any:
+    dtype = cotangent_dtype(node.dtype)
+    assert dtype is not None
+    if part is None:
+        part = broadcast_to(dtype.type(0), shape=node.shape)
+    # The derivative with respect to a Python float is as weak as the float.
+    return astype(part, dtype=dtype, weak=True) if node.aval.weak and node.dtype.kind == "f" else part

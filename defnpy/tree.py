@@ -1,0 +1,154 @@
+"""Containers of tensors: flatten, rebuild, map, paths and a readable structural difference.
+
+A thin layer on optree. Containers are dicts, tuples, lists, namedtuples, None (an empty container) and dataclasses
+registered with :func:`register_dataclass`; everything else is a leaf. Leaves that are no tensors (functions, strings)
+are carried along.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import optree
+
+from .errors import TreeError
+
+__all__ = ["Structure", "difference", "flatten", "leaves", "map", "paths", "register_dataclass", "static", "unflatten"]
+
+NAMESPACE = "defnpy"
+Structure = optree.PyTreeSpec
+T = TypeVar("T")
+
+
+def flatten(tree: Any) -> tuple[list[Any], Structure]:
+    """The leaves in order, and the structure that rebuilds the container from them.
+
+    >>> import defnpy as dp
+    >>> leaves, structure = dp.tree.flatten({"w": 1, "b": (2, 3)})
+    >>> leaves
+    [2, 3, 1]
+    >>> dp.tree.unflatten(structure, [20, 30, 10])
+    {'b': (20, 30), 'w': 10}
+    """
+    found, structure = optree.tree_flatten(tree, namespace=NAMESPACE)
+    return found, structure
+
+
+def unflatten(structure: Structure, leaves: Any) -> Any:
+    """The container of ``structure`` with new leaves. See :func:`flatten`."""
+    return optree.tree_unflatten(structure, leaves)
+
+
+def leaves(tree: Any) -> list[Any]:
+    """The leaves alone, in order.
+
+    >>> import defnpy as dp
+    >>> dp.tree.leaves([1, None, (2, {"a": 3})])
+    [1, 2, 3]
+    """
+    return optree.tree_leaves(tree, namespace=NAMESPACE)
+
+
+def map(function: Callable[..., Any], tree: Any, *rest: Any) -> Any:
+    """Apply ``function`` to corresponding leaves; raises ``TreeError`` where the structures differ.
+
+    >>> import defnpy as dp
+    >>> dp.tree.map(lambda w, g: w - g, {"w": 3, "b": [4]}, {"w": 1, "b": [1]})
+    {'b': [3], 'w': 2}
+    """
+    found, structure = flatten(tree)
+    columns = [found]
+    for number, other in enumerate(rest, 2):
+        other_leaves, other_structure = flatten(other)
+        if other_structure != structure:
+            raise TreeError(f"tree.map: container {number} differs from the first: {difference(tree, other)}")
+        columns.append(other_leaves)
+    return unflatten(structure, [function(*row) for row in zip(*columns, strict=True)])
+
+
+def paths(tree: Any, root: str = "") -> list[str]:
+    """How each leaf is reached, written as Python: ``params['W1']``, ``[0].weight``.
+
+    >>> import defnpy as dp
+    >>> dp.tree.paths({"w": 1, "b": (2, 3)}, "params")
+    ["params['b'][0]", "params['b'][1]", "params['w']"]
+    """
+    return [accessor.codify(root) for accessor in optree.tree_accessors(tree, namespace=NAMESPACE)]
+
+
+def difference(first: Any, second: Any, root: str = "") -> str:
+    """The first place where two containers differ in structure, in words; empty when they do not.
+
+    >>> import defnpy as dp
+    >>> dp.tree.difference({"w": 1, "b": 2}, {"w": 1, "c": 2})
+    "['b'] is only in the first, ['c'] only in the second"
+    """
+    one, two = optree.tree_structure(first, namespace=NAMESPACE), optree.tree_structure(second, namespace=NAMESPACE)
+    if one == two:
+        return ""
+    mine, yours = paths(first, root), paths(second, root)
+    only_mine = [p for p in mine if p not in yours]
+    only_yours = [p for p in yours if p not in mine]
+    if only_mine and only_yours:
+        return f"{_few(only_mine)} only in the first, {_few(only_yours, verb='')} only in the second"
+    if only_mine:
+        return f"{_few(only_mine)} only in the first"
+    if only_yours:
+        return f"{_few(only_yours)} only in the second"
+    return f"{one} and {two}"
+
+
+def _few(names: list[str], verb: str = "is") -> str:
+    shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return f"{shown} {verb if len(names) == 1 else 'are' if verb else ''}".rstrip()
+
+
+def static(**options: Any) -> Any:
+    """A dataclass field that belongs to the structure (hashable, compared with ``==``) instead of being a leaf.
+
+    Keyword arguments are those of ``dataclasses.field``. See :func:`register_dataclass`.
+    """
+    return dataclasses.field(metadata={"defnpy.static": True}, **options)
+
+
+def register_dataclass(cls: type[T]) -> type[T]:
+    """Make a dataclass a container: its fields are children, those made with :func:`static` are structure.
+
+    Raises ``TreeError`` for a class that is no dataclass.
+
+    >>> import dataclasses
+    >>> import defnpy as dp
+    >>> @dp.tree.register_dataclass
+    ... @dataclasses.dataclass(frozen=True)
+    ... class Affine:
+    ...     weight: float
+    ...     name: str = dp.tree.static(default="affine")
+    >>> dp.tree.map(lambda x: 2 * x, Affine(1.5))
+    Affine(weight=3.0, name='affine')
+    """
+    if not dataclasses.is_dataclass(cls):
+        raise TreeError(f"{cls.__name__} is not a dataclass", hint="write @dataclasses.dataclass below the decorator")
+    fields = dataclasses.fields(cls)
+    children = tuple(f.name for f in fields if not f.metadata.get("defnpy.static"))
+    statics = tuple(f.name for f in fields if f.metadata.get("defnpy.static"))
+
+    def take_apart(value: Any) -> tuple[tuple[Any, ...], tuple[Any, ...], tuple[str, ...]]:
+        return (
+            tuple(getattr(value, name) for name in children),
+            tuple(getattr(value, name) for name in statics),
+            children,
+        )
+
+    def put_together(metadata: tuple[Any, ...], values: tuple[Any, ...]) -> Any:
+        # Without __init__: a transform may put anything in a child's place, and __post_init__ may check values.
+        result = object.__new__(cls)
+        for name, value in (*zip(children, values, strict=True), *zip(statics, metadata, strict=True)):
+            object.__setattr__(result, name, value)
+        return result
+
+    optree.register_pytree_node(
+        cls, take_apart, put_together, path_entry_type=optree.GetAttrEntry, namespace=NAMESPACE
+    )
+    return cls
