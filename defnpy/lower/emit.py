@@ -142,7 +142,7 @@ class _Emitter:
             while pending:
                 node = pending.pop()
                 for arg in node.args:
-                    base = viewed(arg, VIEWS) if arg not in group.depth else arg
+                    base = viewed(arg, VIEWS, self.plan.place)
                     if base in seen:
                         continue
                     seen.add(base)
@@ -330,7 +330,7 @@ class _Emitter:
         if [n for n in inner.shape if n != 1] == [n for n in node.shape if n != 1]:
             kept = iter(i for i, n in zip(index, node.shape, strict=True) if n != 1)
             return self._value(inner, tuple(() if n == 1 else next(kept) for n in inner.shape))
-        base = viewed(inner, FLAT_VIEWS)
+        base = viewed(inner, FLAT_VIEWS, self.plan.place)
         return self._load(base, self._flat(node, index), node.dtype)
 
     def _position(self, node: Expr, index: tuple[Index, ...]) -> tuple[Operand, int]:
@@ -363,7 +363,7 @@ class _Emitter:
             self.blocks[depth].append(Bound(name, value, size, len(self.checks)))
             self.variable_depth[name] = depth
             full.append((Term(name),))
-        base = viewed(source, FLAT_VIEWS)
+        base = viewed(source, FLAT_VIEWS, self.plan.place)
         return self._load(base, self._flat(source, tuple(full)), node.dtype)
 
     # -- memory ----------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ keeps the schedule free of cycles and the whole walk linear.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 from .. import shapes
@@ -135,9 +135,12 @@ def _reshaped(inner: Shape, outer: Shape, space: Space) -> Space:
     return tuple(ZERO if n == 1 else next(kept) for n in inner)
 
 
-def viewed(arg: Expr, views: tuple[str, ...]) -> Expr:
-    """The node whose memory a reader sees: NumPy follows all views for library calls, a flat index only reshapes."""
-    while arg.op.name in views:
+def viewed(arg: Expr, views: tuple[str, ...], place: Collection[Expr] = frozenset()) -> Expr:
+    """The node whose memory a reader sees: NumPy follows all views for library calls, a flat index only reshapes.
+
+    A view that was computed (is in ``place``) has memory of its own.
+    """
+    while arg.op.name in views and arg not in place:
         arg = arg.args[0]
     return arg
 
@@ -190,7 +193,7 @@ class _Scheduler:
             if kind == "call":
                 self.place[node] = Call(node, len(self.items))
                 self.items.append(self.place[node])
-                self.stored.update(arg if arg in self.place else viewed(arg, VIEWS) for arg in node.args)
+                self.stored.update(viewed(arg, VIEWS, self.place) for arg in node.args)
             elif kind == "fold" or (kind == "map" and not self._inlined(node)):
                 self._group(node)
             elif kind in ("view", "leaf") and node in self.needed and node.op.name != "parameter":

@@ -93,7 +93,7 @@ def lower(graph: Graph) -> Program:
     for number, item in enumerate(planned.items):
         if isinstance(item, Call):
             program.steps.append(CallStep(item.node))
-            written, read = [item.node], [viewed(arg, VIEWS) if arg not in planned.place else arg for arg in item.node.args]
+            written, read = [item.node], [viewed(arg, VIEWS, planned.place) for arg in item.node.args]
         else:
             emitted = emit(item, planned, {n for n in item.depth if n in planned.stored}, names, f"kernel_{len(program.steps)}")
             scratch = []
