@@ -1,6 +1,6 @@
 """Which nodes of a graph become one kernel: a schedule of groups and library calls.
 
-The rule, in full. Nodes are taken in order.
+The rule, in full. Nodes are taken in the order in which library calls need them.
 
 * Movement ops (reshape, permute, broadcast, slice, flip), numbers and iota are never computed on their own: their
   readers index through them. Only where a buffer is needed (an output, a library operand) does one become a copy.
@@ -22,7 +22,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 from .. import shapes
-from ..ir.expr import Expr, Graph
+from ..ir.expr import Expr, Graph, topological
 from ..shapes import Shape
 
 __all__ = ["Call", "Group", "Schedule", "Space", "is_virtual", "schedule", "see_through"]
@@ -188,7 +188,7 @@ class _Scheduler:
         return "fold" if op.family == "reduction" and op.name in _FOLDS else "call"
 
     def run(self) -> Schedule:
-        for node in self.graph.nodes():
+        for node in self._order():
             kind = self._kind(node)
             if kind == "call":
                 self.place[node] = Call(node, len(self.items))
@@ -199,6 +199,11 @@ class _Scheduler:
             elif kind in ("view", "leaf") and node in self.needed and node.op.name != "parameter":
                 self._group(node)  # a copy
         return Schedule(self.items, self.place, set(self.cost), self.stored)
+
+    def _order(self) -> list[Expr]:
+        """The nodes as library calls need them, the rest at the end: what is computed late can join later loops."""
+        nodes = self.graph.nodes()
+        return topological([n for n in nodes if self._kind(n) == "call"] + nodes)
 
     def _inlined(self, node: Expr) -> bool:
         if node.size != 1 or node in self.needed or node.op.name == "gather":

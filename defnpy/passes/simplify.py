@@ -13,7 +13,7 @@ import numpy as np
 
 from ..ir.expr import Expr, Graph
 from ..ir.trace import Trace, tracing
-from ..ops.linear import broadcast_to, permute_dims, reshape
+from ..ops.linear import broadcast_to, permute_dims, reshape, slice_
 
 __all__ = ["RULES", "simplify"]
 
@@ -160,6 +160,78 @@ def implicit_broadcast(trace: Trace, node: Expr) -> Any:
     return trace.copy(node, tuple(arg.args[0] if arg.op.name == "broadcast_to" else arg for arg in node.args))
 
 
+def slice_of_view(trace: Trace, node: Expr) -> Any:
+    """A slice of a slice is one slice; a slice of a reshape that only adds axes of size 1 goes below it."""
+    if node.op.name != "slice":
+        return None
+    (x,) = node.args
+    starts, steps = node.kwargs["starts"], node.kwargs["steps"]
+    if x.op.name == "slice":
+        inner = x.kwargs
+        first = tuple(a + s * i for a, s, i in zip(inner["starts"], inner["steps"], starts, strict=True))
+        stride = tuple(s * t for s, t in zip(inner["steps"], steps, strict=True))
+        return _sliced(x.args[0], first, stride, node.shape)
+    if x.op.name == "reshape":
+        kept = [a for a, n in enumerate(x.shape) if n != 1]
+        (base,) = x.args
+        if [n for n in base.shape if n != 1] != [x.shape[a] for a in kept] or 0 in node.shape:
+            return None
+        axes = iter(kept)
+        origin = [None if n == 1 else next(axes) for n in base.shape]
+        first = tuple(0 if a is None else starts[a] for a in origin)
+        stride = tuple(1 if a is None else steps[a] for a in origin)
+        return reshape(_sliced(base, first, stride, tuple(1 if a is None else node.shape[a] for a in origin)), shape=node.shape)
+    return None
+
+
+def _sliced(x: Expr, starts: tuple[int, ...], steps: tuple[int, ...], shape: tuple[int, ...]) -> Any:
+    """The elements of ``x`` from ``starts`` in ``steps``, ``shape`` of them."""
+    starts = tuple(a if n else 0 for a, n in zip(starts, shape, strict=True))
+    stops = tuple(a + (n - 1) * s + 1 if n else 0 for a, s, n in zip(starts, steps, shape, strict=True))
+    return slice_(x, starts=starts, stops=stops, steps=steps)
+
+
+def slice_of_concat(trace: Trace, node: Expr) -> Any:
+    """A slice that touches one of the joined tensors only is a slice of that one."""
+    if node.op.name != "slice" or node.args[0].op.name != "concat" or 0 in node.shape:
+        return None
+    joined = node.args[0]
+    axis = joined.kwargs["axis"]
+    starts, stops, steps = (node.kwargs[k] for k in ("starts", "stops", "steps"))
+    begin = 0
+    for part in joined.args:
+        end = begin + part.shape[axis]
+        last = starts[axis] + (node.shape[axis] - 1) * steps[axis]
+        if begin <= starts[axis] and last < end:
+            first = tuple(a - begin if i == axis else a for i, a in enumerate(starts))
+            return _sliced(part, first, steps, node.shape)
+        begin = end
+    return None
+
+
+def one_element(trace: Trace, node: Expr) -> Any:
+    """One element of an elementwise op's result is that op on one element of each operand; of iota, a number."""
+    if node.op.name != "slice" or node.size != 1:
+        return None
+    (x,) = node.args
+    starts = node.kwargs["starts"]
+    if x.op.name == "iota":
+        return broadcast_to(x.dtype.type(starts[x.kwargs["axis"]]), shape=node.shape)
+    if x.op.name == "broadcast_to":
+        (base,) = x.args
+        return reshape(_element(base, starts), shape=node.shape)
+    if x.op.family != "elementwise" or x.op.effect:
+        return None
+    return reshape(trace.copy(x, tuple([_element(arg, starts) for arg in x.args])), shape=node.shape)
+
+
+def _element(x: Expr, place: tuple[int, ...]) -> Any:
+    """The 0-d element of ``x`` that an elementwise op reads at ``place`` of its result."""
+    own = place[len(place) - x.ndim :]
+    starts = tuple(0 if n == 1 else a for a, n in zip(own, x.shape, strict=True))
+    return reshape(_sliced(x, starts, (1,) * x.ndim, (1,) * x.ndim), shape=())
+
+
 RULES: tuple[Rule, ...] = (
     fold_constants,
     number_before_broadcast,
@@ -173,6 +245,9 @@ RULES: tuple[Rule, ...] = (
     reduce_nothing,
     chained_movement,
     implicit_broadcast,
+    slice_of_view,
+    slice_of_concat,
+    one_element,
 )
 LIMIT = 100  # rewrites of one node; reaching it means that two rules undo each other
 
