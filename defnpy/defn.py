@@ -130,7 +130,7 @@ def _leaf_key(leaf: Any) -> Hashable:
         return leaf.aval
     if is_tensor(leaf):
         return aval_of(leaf)
-    return leaf  # type: ignore[no-any-return]
+    return leaf
 
 
 def _key_text(key: Hashable) -> str:
@@ -197,9 +197,11 @@ class _Entry:
         self.captured = compiled._staged.captured
         self._watched = watched
         self._kept = kept  # static arguments, kept alive because the key knows some of them by identity
-        origin = {}
+        origin: dict[int, tuple[int, int]] = {}
         for w, variable in enumerate(watched):
-            origin |= {id(leaf): (w, i) for i, leaf in enumerate(variable.leaves) if isinstance(leaf, (Tensor, np.ndarray))}
+            origin |= {
+                id(leaf): (w, i) for i, leaf in enumerate(variable.leaves) if isinstance(leaf, (Tensor, np.ndarray))
+            }
         self._origins = [origin.get(id(value)) for value in self.captured]
 
     def captures(self) -> list[Any] | None:
@@ -222,6 +224,7 @@ class Defn(Generic[P, R]):
     """A function that is traced, compiled for the shapes and dtypes of its arguments, and kept. See :func:`defn`."""
 
     def __init__(self, function: Callable[P, R], backend: str | None = None) -> None:
+        self.__name__ = getattr(function, "__name__", "function")
         self.function = function
         self._backend = backend
         functools.update_wrapper(self, function)
@@ -246,7 +249,7 @@ class Defn(Generic[P, R]):
             captured = entry.captured
         else:
             self._hits += 1
-        return entry.compiled.run([leaf for leaf in leaves if is_tensor(leaf)], captured)  # type: ignore[no-any-return]
+        return entry.compiled.run([leaf for leaf in leaves if is_tensor(leaf)], captured)
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else functools.partial(self, instance)
@@ -283,7 +286,9 @@ class Defn(Generic[P, R]):
                     hint="pass a tuple instead of a list, or pass it by position to have it traced",
                 )
         bad = next(leaf for leaf in leaves if type(leaf).__hash__ is None)
-        return TraceError(f"{self.__name__}: {type(bad).__name__} is neither a tensor nor hashable", where=quote(capture()))
+        return TraceError(
+            f"{self.__name__}: {type(bad).__name__} is neither a tensor nor hashable", where=quote(capture())
+        )
 
     def _array_by_keyword(self, name: str) -> Exception:
         return TraceError(
@@ -445,7 +450,7 @@ def value_and_grad(
     (Tensor(10., dtype=float32), {'w': Tensor(14., dtype=float32)})
     """
     inner = function.function if isinstance(function, Defn) else function
-    return _transformed(function, value_and_gradient(inner, argnums, has_aux))  # type: ignore[no-any-return]
+    return _transformed(function, value_and_gradient(inner, argnums, has_aux))
 
 
 def grad(
@@ -469,5 +474,3 @@ def grad(
         return (result, value[1]) if has_aux else result
 
     return _transformed(function, gradient)
-
-

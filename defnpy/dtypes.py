@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import Mismatch, DTypeError
+from .errors import DTypeError, Mismatch
 
 __all__ = [
     "DEFAULT_FLOAT",
@@ -80,10 +80,9 @@ def as_dtype(value: object) -> DType:
     except TypeError:
         dtype = None
     if dtype is None or dtype not in _SHORT:
-        raise DTypeError(
-            f"{value!r} is not a dtype of defnpy", hint=f"use one of {', '.join(str(d) for d in ALL)}"
-        )
-    return dtype.newbyteorder("=")
+        raise DTypeError(f"{value!r} is not a dtype of defnpy", hint=f"use one of {', '.join(str(d) for d in ALL)}")
+    native: DType = dtype.newbyteorder("=")
+    return native
 
 
 def short_name(dtype: DType) -> str:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 __all__ = [
     "ConfigError",
+    "DTypeError",
     "DataError",
     "DefnpyError",
-    "DTypeError",
     "GradientError",
     "ImmutableError",
     "IndexingError",

@@ -48,16 +48,18 @@ def _words(value: Any) -> Any:
         raise Mismatch(f"a seed is one integer, not {aval}", error=DTypeError)
     wide = cast(value, uint64)
     high = astype(bitwise_right_shift(wide, np.uint64(32)), dtype=uint32)
-    return linear.concat_(linear.reshape(high, shape=(1,)), linear.reshape(astype(wide, dtype=uint32), shape=(1,)), axis=0)
+    return linear.concat_(
+        linear.reshape(high, shape=(1,)), linear.reshape(astype(wide, dtype=uint32), shape=(1,)), axis=0
+    )
 
 
 def _parts(key: Any) -> tuple[Any, Any]:
     if not isinstance(key, (Value, np.ndarray)) or key.dtype != uint32 or key.shape != (2,):
         shown = aval_of(key) if isinstance(key, (Value, np.ndarray)) else repr(key)
-        raise Mismatch(f"a key is a u32[2] tensor, not {shown}", hint="make one with dp.random.key(seed)", error=DTypeError)
-    return tuple(
-        linear.reshape(linear.slice_(key, starts=(i,), stops=(i + 1,), steps=(1,)), shape=()) for i in (0, 1)
-    )  # type: ignore[return-value]
+        raise Mismatch(
+            f"a key is a u32[2] tensor, not {shown}", hint="make one with dp.random.key(seed)", error=DTypeError
+        )
+    return tuple(linear.reshape(linear.slice_(key, starts=(i,), stops=(i + 1,), steps=(1,)), shape=()) for i in (0, 1))
 
 
 @function
@@ -173,9 +175,21 @@ def randint(key: Any, shape: Any, low: Any, high: Any, /, *, dtype: Any = DEFAUL
     width = 8 * target.itemsize
     word = np.dtype(f"uint{width}")
     first = split(key)
-    draws = [bits(linear.reshape(linear.slice_(first, starts=(i, 0), stops=(i + 1, 2), steps=(1, 1)), shape=(2,)), shape, dtype=word) for i in (0, 1)]
+    draws = [
+        bits(
+            linear.reshape(linear.slice_(first, starts=(i, 0), stops=(i + 1, 2), steps=(1, 1)), shape=(2,)),
+            shape,
+            dtype=word,
+        )
+        for i in (0, 1)
+    ]
     low, high = cast(low, target), cast(high, target)
-    span = maximum(cast(high - low, word) if isinstance(high, Value) or isinstance(low, Value) else word.type(max(int(high) - int(low), 0)), word.type(1))
+    span = maximum(
+        cast(high - low, word)
+        if isinstance(high, Value) or isinstance(low, Value)
+        else word.type(max(int(high) - int(low), 0)),
+        word.type(1),
+    )
     # Two words give a number far wider than the span, so that its remainder is even to within 2**-width.
     half = word.type(2 ** (width // 2)) % span
     multiplier = (half * half) % span

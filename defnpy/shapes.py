@@ -38,7 +38,7 @@ def as_shape(value: int | Iterable[int]) -> Shape:
     ((3,), (2, 3))
     """
     try:
-        dims = (operator.index(value),)  # type: ignore[arg-type]
+        dims: Shape = (operator.index(value),)  # type: ignore[arg-type]
     except TypeError:
         try:
             dims = tuple(operator.index(n) for n in value)  # type: ignore[union-attr]
@@ -80,7 +80,9 @@ def broadcast(*shapes: Shape) -> Shape:
         for axis, n in enumerate(shape, ndim - len(shape)):
             if n != 1 and result[axis] != n:
                 if result[axis] != 1:
-                    raise Mismatch(f"shapes {_and(shapes)} do not broadcast: {result[axis]} and {n} in axis {axis - ndim}")
+                    raise Mismatch(
+                        f"shapes {_and(shapes)} do not broadcast: {result[axis]} and {n} in axis {axis - ndim}"
+                    )
                 result[axis] = n
     return tuple(result)
 
@@ -111,7 +113,7 @@ def normalize_axes(axis: int | Sequence[int] | None, ndim: int) -> Axes:
     if axis is None:
         return tuple(range(ndim))
     axes = tuple(axis) if isinstance(axis, (tuple, list)) else (axis,)
-    result = tuple(sorted(normalize_axis(a, ndim) for a in axes))  # type: ignore[arg-type]
+    result = tuple(sorted(normalize_axis(a, ndim) for a in axes))
     if len(set(result)) != len(result):
         raise Mismatch(f"axes {axes} name one axis twice")
     return result

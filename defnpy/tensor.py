@@ -31,6 +31,8 @@ class Tensor(Value):
 
     __slots__ = ("__weakref__", "_array", "aval")
 
+    _array: np.ndarray[Any, Any]
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         raise TypeError("make a tensor with dp.asarray(values), not with Tensor(...)")
 
@@ -50,7 +52,7 @@ class Tensor(Value):
 
     def item(self) -> bool | int | float:
         """The only element, as a Python number; raises ValueError when there is not exactly one."""
-        return self._array.item()  # type: ignore[no-any-return]
+        return self._array.item()
 
     def tolist(self) -> Any:
         """The elements as nested lists of Python numbers (a number for a 0-d tensor)."""
@@ -84,7 +86,9 @@ class Tensor(Value):
 
     # -- to other libraries -------------------------------------------------------------------------------------
 
-    def __dlpack__(self, *, stream: Any = None, max_version: Any = None, dl_device: Any = None, copy: Any = None) -> Any:
+    def __dlpack__(
+        self, *, stream: Any = None, max_version: Any = None, dl_device: Any = None, copy: Any = None
+    ) -> Any:
         readonly_is_known = max_version is not None and max_version[0] >= 1
         array = self._array
         if not readonly_is_known:

@@ -55,7 +55,11 @@ def _number(value: Any) -> float:
 
 
 def numerical_gradient(
-    function: Callable[..., Any], *args: Any, h: float = 1e-4, argnums: int | tuple[int, ...] = 0, dtype: Any = "float64"
+    function: Callable[..., Any],
+    *args: Any,
+    h: float = 1e-4,
+    argnums: int | tuple[int, ...] = 0,
+    dtype: Any = "float64",
 ) -> Any:
     """The gradient of a scalar function by central differences, one element at a time, over containers.
 
@@ -153,17 +157,28 @@ class GradientReport:
         return max((p.max_absolute for p in self.parameters), default=0.0)
 
     def __str__(self) -> str:
-        head = ("parameter", "shape", "mean abs", "max abs", "mean rel", "max rel", "worst at", "numerical", "automatic")
-        rows = [head]
+        head = (
+            "parameter",
+            "shape",
+            "mean abs",
+            "max abs",
+            "mean rel",
+            "max rel",
+            "worst at",
+            "numerical",
+            "automatic",
+        )
+        rows = [list(head)]
         for p in self.parameters:
             figures = (p.mean_absolute, p.max_absolute, p.mean_relative, p.max_relative)
             note = "  all zero: checks nothing" if p.vacuous else ""
-            rows.append(
-                (p.name, str(p.shape), *[f"{v:.2e}" for v in figures], str(p.worst), f"{p.numerical:.6g}", f"{p.automatic:.6g}{note}")
-            )  # fmt: skip
+            cells = [p.name, str(p.shape), *[f"{v:.2e}" for v in figures], str(p.worst)]
+            rows.append([*cells, f"{p.numerical:.6g}", f"{p.automatic:.6g}{note}"])
         widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
         lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
-        return "\n".join([f"numerical (central differences, float64, h = {self.h:g}) against automatic gradient", *lines])
+        return "\n".join(
+            [f"numerical (central differences, float64, h = {self.h:g}) against automatic gradient", *lines]
+        )
 
 
 def gradient_report(
@@ -297,7 +312,7 @@ def _tensors(args: list[Any]) -> list[Any]:
 
 
 def _moved(args: list[Any], direction: list[Any], step: float) -> list[Any]:
-    return tree.map(lambda x, d: x if d is _NOTHING else x + step * d, args, direction)  # type: ignore[no-any-return]
+    return tree.map(lambda x, d: x if d is _NOTHING else x + step * d, args, direction)
 
 
 def _pairs(a: Any, b: Any) -> list[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]:

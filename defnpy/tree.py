@@ -148,7 +148,6 @@ def register_dataclass(cls: type[T]) -> type[T]:
             object.__setattr__(result, name, value)
         return result
 
-    optree.register_pytree_node(
-        cls, take_apart, put_together, path_entry_type=optree.GetAttrEntry, namespace=NAMESPACE
-    )
+    register: Any = optree.register_pytree_node
+    register(cls, take_apart, put_together, path_entry_type=optree.GetAttrEntry, namespace=NAMESPACE)
     return cls

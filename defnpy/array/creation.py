@@ -61,7 +61,7 @@ def asarray(obj: Any, /, *, dtype: Any = None, copy: bool | None = None) -> Any:
     native = as_dtype(array.dtype) if target is None else target
     if copy is False and (array.dtype != native or array.flags.writeable):
         raise ValueError("this value cannot become a tensor without a copy: mark the array read-only first")
-    if copy or array.dtype != native or array.flags.writeable or array.base is not None and _writeable_base(array):
+    if copy or array.dtype != native or array.flags.writeable or (array.base is not None and _writeable_base(array)):
         array = np.array(array, dtype=native)
     return wrap(array)
 
@@ -108,7 +108,9 @@ def full(shape: Any, fill_value: Any, *, dtype: Any = None) -> Any:
     shape = shapes.as_shape(shape)
     if isinstance(fill_value, Value):
         return linear.broadcast_to(fill_value if dtype is None else _astype(fill_value, dtype=dtype), shape=shape)
-    target = as_dtype(type(fill_value) if dtype is None and not isinstance(fill_value, np.generic) else dtype or fill_value.dtype)
+    target = as_dtype(
+        type(fill_value) if dtype is None and not isinstance(fill_value, np.generic) else dtype or fill_value.dtype
+    )
     return linear.broadcast_to(target.type(fill_value), shape=shape)
 
 
@@ -187,7 +189,11 @@ def arange(start: Any, /, stop: Any = None, step: Any = 1, *, dtype: Any = None)
         start, stop = 0, start
     for value in (start, stop, step):
         if isinstance(value, Expr):
-            raise Mismatch("the length of a range must be known while tracing", hint="pass it as a keyword-only argument", error=DTypeError)
+            raise Mismatch(
+                "the length of a range must be known while tracing",
+                hint="pass it as a keyword-only argument",
+                error=DTypeError,
+            )
     if step == 0:
         raise Mismatch("the step is 0")
     length = max(math.ceil((stop - start) / step), 0)
@@ -262,9 +268,9 @@ def one_hot(labels: Any, classes: int, /, *, dtype: Any = None) -> Any:
     """
     labels = asarray(labels)
     if labels.dtype.kind not in "iu":
-        raise Mismatch(f"labels are integers, not {labels.aval}", hint="convert with labels.astype(int)", error=DTypeError)
+        raise Mismatch(
+            f"labels are integers, not {labels.aval}", hint="convert with labels.astype(int)", error=DTypeError
+        )
     column = linear.reshape(labels, shape=(*labels.shape, 1))
     positions = linear.iota(shape=(classes,), axis=0, dtype=labels.dtype)
     return cast(equal(column, positions), DEFAULT_FLOAT if dtype is None else as_dtype(dtype))
-
-

@@ -234,12 +234,12 @@ def _update(scatter: Any, x: Any, index: Any, values: Any) -> Any:
     positions = getitem(linear.reshape(linear.iota(shape=(x.size,)), shape=x.shape), index)
     aval = aval_of(values)
     if not aval.weak and aval.dtype != x.dtype and aval.dtype.kind == "f" and x.dtype.kind != "f":
-        raise Mismatch(f"{aval} values do not fit into {x.aval}", hint=f"convert first: x.astype('{aval.dtype}')", error=DTypeError)
+        raise Mismatch(
+            f"{aval} values do not fit into {x.aval}", hint=f"convert first: x.astype('{aval.dtype}')", error=DTypeError
+        )
     if isinstance(values, (bool, int, float)):
         values = x.dtype.type(values)
     if shapes.broadcast(aval.shape, positions.shape) != positions.shape:
         raise Mismatch(f"values of shape {aval.shape} do not fit the indexed place of shape {positions.shape}")
     values = linear.broadcast_to(values, shape=positions.shape)
     return linear.reshape(scatter(linear.reshape(x, shape=(-1,)), values, positions, axes=(0,)), shape=x.shape)
-
-

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-
 from .. import shapes
 from ..errors import Mismatch
 from ..ir.trace import aval_of, function
@@ -93,7 +92,9 @@ def moveaxis(x: Any, source: int | Sequence[int], destination: int | Sequence[in
     """
     ndim = len(aval_of(x).shape)
     sources = [shapes.normalize_axis(a, ndim) for a in ((source,) if isinstance(source, int) else source)]
-    targets = [shapes.normalize_axis(a, ndim) for a in ((destination,) if isinstance(destination, int) else destination)]
+    targets = [
+        shapes.normalize_axis(a, ndim) for a in ((destination,) if isinstance(destination, int) else destination)
+    ]
     if len(sources) != len(targets):
         raise Mismatch(f"{len(sources)} axes cannot move to {len(targets)} places")
     order = [a for a in range(ndim) if a not in sources]
@@ -229,5 +230,3 @@ def pad(x: Any, /, *, low: Any = 0, high: Any = 0, interior: Any = 0, value: Any
     Tensor([0, 1, 0, 2, 0, 0], dtype=int64)
     """
     return linear.pad(x, low=low, high=high, interior=interior, value=value)
-
-

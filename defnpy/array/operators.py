@@ -167,8 +167,8 @@ def _rewritten() -> str:
             return f"{name} = {name}.at[{index}].set({changed})"
         return f"{target} = {ast.unparse(ast.BinOp(statement.target, statement.op, statement.value))}"
     if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Subscript):
-        target = statement.targets[0]
-        name, index = ast.unparse(target.value), ast.unparse(target.slice)
+        place = statement.targets[0]
+        name, index = ast.unparse(place.value), ast.unparse(place.slice)
         return f"{name} = {name}.at[{index}].set({ast.unparse(statement.value)})"
     return ""
 
@@ -211,7 +211,8 @@ def _condition_hint() -> str:
         return "repeat a number of times that is known while tracing: for _ in range(n), with n keyword-only"
     operators = [type(n.op) for n in ast.walk(node) if isinstance(n, ast.BoolOp)]
     if operators:
-        return f"combine conditions with {'&' if operators[0] is ast.And else '|'}: (a) {'&' if operators[0] is ast.And else '|'} (b)"
+        symbol = "&" if operators[0] is ast.And else "|"
+        return f"combine conditions with {symbol}: (a) {symbol} (b)"
     if any(isinstance(n, ast.UnaryOp) and isinstance(n.op, ast.Not) for n in ast.walk(node)):
         return "negate with ~condition"
     return "choose between values with dp.where(condition, x, y)"
@@ -220,7 +221,9 @@ def _condition_hint() -> str:
 def _len(self: Any) -> int:
     if not self.shape:
         raise TraceError(
-            f"len() of a traced 0-d value {self.aval}", where=quote(capture()), hint="a 0-d value has no length; use x.size"
+            f"len() of a traced 0-d value {self.aval}",
+            where=quote(capture()),
+            hint="a 0-d value has no length; use x.size",
         )
     return int(self.shape[0])
 

@@ -21,7 +21,11 @@ __all__ = ["clip", "log_softmax", "logsumexp", "mean", "softmax", "softplus", "s
 
 def _float(x: Any) -> Any:
     aval = aval_of(x)
-    return x if aval.dtype.kind == "f" and isinstance(x, Value) else cast(x, DEFAULT_FLOAT if aval.dtype.kind != "f" else aval.dtype)
+    return (
+        x
+        if aval.dtype.kind == "f" and isinstance(x, Value)
+        else cast(x, DEFAULT_FLOAT if aval.dtype.kind != "f" else aval.dtype)
+    )
 
 
 @function
@@ -146,4 +150,3 @@ def clip(x: Any, /, min: Any = None, max: Any = None) -> Any:
     else:
         ends = (int(iinfo(aval.dtype).min), int(iinfo(aval.dtype).max))
     return e.clip(x, ends[0] if min is None else min, ends[1] if max is None else max)
-

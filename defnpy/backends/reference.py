@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import DefnpyError, Mismatch
+from ..ir.aval import Aval
 from ..ir.expr import Expr, Graph
 from ..ir.op import Op
-from ..ir.aval import Aval
 from ..ir.show import show
 from ..source import quote
 from ..tensor import Tensor, wrap

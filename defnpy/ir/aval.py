@@ -20,6 +20,7 @@ class Aval:
     shape: Shape
     dtype: DType
     weak: bool
+    _hash: int
 
     def __init__(self, shape: Shape, dtype: DType, weak: bool = False) -> None:
         put = object.__setattr__
@@ -39,7 +40,7 @@ class Aval:
         return self.shape == other.shape and self.dtype == other.dtype and self.weak == other.weak
 
     def __hash__(self) -> int:
-        return self._hash  # type: ignore[no-any-return]
+        return self._hash
 
     def __str__(self) -> str:
         dims = ",".join(map(str, self.shape))

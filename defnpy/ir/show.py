@@ -25,7 +25,7 @@ def letters() -> Iterator[str]:
 
 
 def names(graph: Graph) -> dict[Expr, str]:
-    """A name for every node: the inputs' own, their digits for constants, letters for the rest, in order of printing."""
+    """A name for every node: the inputs' own, the digits of numbers, letters for the rest, in order of printing."""
     taken = set(graph.names)
     result = dict(zip(graph.inputs, graph.names, strict=True))
     fresh = (name for name in letters() if name not in taken)
@@ -108,4 +108,4 @@ def _text(graph: Graph) -> str:
     return show(graph)
 
 
-Graph.__repr__ = _text  # type: ignore[method-assign]  # a graph prints as its listing
+Graph.__repr__ = _text  # type: ignore[method-assign, assignment]  # a graph prints as its listing

@@ -17,7 +17,19 @@ from .aval import Aval
 from .expr import Expr, Graph, Value
 from .op import CONSTANT, PARAMETER, Literal, Op
 
-__all__ = ["Evaluator", "Trace", "aval_of", "bind", "call", "constant", "current", "error", "function", "install", "tracing"]
+__all__ = [
+    "Evaluator",
+    "Trace",
+    "aval_of",
+    "bind",
+    "call",
+    "constant",
+    "current",
+    "error",
+    "function",
+    "install",
+    "tracing",
+]
 
 
 class Evaluator(Protocol):
@@ -230,6 +242,7 @@ def _aval_text(value: Any) -> str:
 
 def function(body: Callable[..., Any]) -> Callable[..., Any]:
     """Give a composite of ops the same error wording as a primitive: a Mismatch raised in it names it and the place."""
+
     @functools.wraps(body)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         try:

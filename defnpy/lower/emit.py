@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from ..dtypes import DType
@@ -45,7 +43,9 @@ class Emitted:
     sizes: the values of the size arguments. checks: the node and axis behind each status code of a bounds check.
     """
 
-    def __init__(self, kernel: Kernel, buffers: list[Expr | int], sizes: list[int], checks: list[tuple[Expr, int]]) -> None:
+    def __init__(
+        self, kernel: Kernel, buffers: list[Expr | int], sizes: list[int], checks: list[tuple[Expr, int]]
+    ) -> None:
         self.kernel = kernel
         self.buffers = buffers
         self.sizes = sizes
@@ -71,14 +71,12 @@ class _Emitter:
         self.checks: list[tuple[Expr, int]] = []
         self.places: dict[Location, None] = {}
         self.blocks: list[list[Statement]] = [[]]
-        self.known: list[dict[Any, tuple[Operand, int]]] = [{}]
+        self.known: list[dict[tuple[Expr, tuple[Index, ...]], tuple[Operand, int]]] = [{}]
         self.used: set[str] = set()
         self.scratch: dict[Expr, str] = {}  # members spilled to a row of scratch memory, and its name
         self.written: set[Expr] = set()
         self.variable_depth: dict[str, int] = {}
-        self.loop_index: list[Index] = [
-            () if n == 1 else (Term(f"i{a}"),) for a, n in enumerate(group.space)
-        ]
+        self.loop_index: list[Index] = [() if n == 1 else (Term(f"i{a}"),) for a, n in enumerate(group.space)]
 
     def run(self, title: str) -> Emitted:
         rows = self.group.split is not None
@@ -379,7 +377,9 @@ class _Emitter:
         """The flat row-major index of an element of ``node``."""
         sizes = []
         for axis, (n, along) in enumerate(zip(node.shape, index, strict=True)):
-            plain = len(along) == 1 and along[0].factor == 1 and not along[0].sizes and along[0].variable.startswith("i")
+            plain = (
+                len(along) == 1 and along[0].factor == 1 and not along[0].sizes and along[0].variable.startswith("i")
+            )
             loop = int(along[0].variable[1:]) if plain and along[0].variable[1:].isdigit() else None
             if n == 1:
                 sizes.append("")

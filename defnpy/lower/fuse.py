@@ -161,11 +161,13 @@ class _Scheduler:
 
     def _buffers(self) -> set[Expr]:
         """Nodes that must lie in memory whatever the fusion: outputs, and what library calls read."""
-        needed = {node for node in self.graph.outputs}
+        needed = set(self.graph.outputs)
         for node in self.graph.nodes():
             if self._kind(node) == "call":
                 read = [self._viewed(arg, node) for arg in node.args]
-                needed.update(base for base in read if base.op.name != "constant")  # a call is handed numbers as they are
+                needed.update(
+                    base for base in read if base.op.name != "constant"
+                )  # a call is handed numbers as they are
             if node.op.name == "gather":
                 needed.add(self._viewed(node.args[0], node))
             if node.op.name == "reshape":

@@ -95,7 +95,9 @@ def lower(graph: Graph) -> Program:
             program.steps.append(CallStep(item.node))
             written, read = [item.node], [viewed(arg, VIEWS, planned.place) for arg in item.node.args]
         else:
-            emitted = emit(item, planned, {n for n in item.depth if n in planned.stored}, names, f"kernel_{len(program.steps)}")
+            emitted = emit(
+                item, planned, {n for n in item.depth if n in planned.stored}, names, f"kernel_{len(program.steps)}"
+            )
             scratch = []
             for buffer, source in zip(emitted.kernel.buffers, emitted.buffers, strict=True):
                 if isinstance(source, int):

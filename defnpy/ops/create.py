@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from .. import shapes
 from ..dtypes import uint32
 from ..ir.aval import Aval
-from .families import special, uniform
-from .. import shapes
 from ..ir.op import Case
 from .convert import one_dtype
+from .families import special, uniform
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = 0x1BD11BDA

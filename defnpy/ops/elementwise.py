@@ -133,7 +133,9 @@ def pow_(x, y, /):
     """
     if np.result_type(x, y).kind in "iu" and np.any(np.less(y, 0)):
         raise Mismatch(
-            "an integer to a negative power is no integer", hint="make the base a float: x.astype(float)", error=DTypeError
+            "an integer to a negative power is no integer",
+            hint="make the base a float: x.astype(float)",
+            error=DTypeError,
         )
     return np.power(x, y)
 
@@ -347,7 +349,7 @@ def _clip_vjp(g: Any, z: Any, x: Any, low: Any, high: Any) -> Sequence[Any]:
 
 
 @elementwise(
-    scalar="{high} if ({high} < {low} and {x} == {x}) else ({low} if {x} < {low} else ({high} if {x} > {high} else {x}))",
+    scalar="{high} if {high} < {low} and {x} == {x} else ({low} if {x} < {low} else ({high} if {x} > {high} else {x}))",
     vjp=_clip_vjp,
     cases=[
         (uniform(-1, 1), uniform(-3, -2), uniform(2, 3)),

@@ -13,18 +13,29 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from .. import shapes
-from ..dtypes import DEFAULT_INT, DType, bool_
+from ..dtypes import DEFAULT_INT, DType
 from ..ir.aval import Aval
 from ..ir.op import Case, Op
 from ..ir.trace import call
 from .convert import one_dtype
 
-__all__ = ["Domain", "contraction", "elementwise", "movement", "reduction", "special", "uniform"]
+__all__ = [
+    "Domain",
+    "contraction",
+    "elementwise",
+    "movement",
+    "reduced_shape",
+    "reduction",
+    "special",
+    "uniform",
+    "widened",
+]
 
 Body = Callable[..., Any]
 Rule = Callable[..., Sequence[Any]]
@@ -133,9 +144,7 @@ def movement(
     """An op that moves elements without computing with them: each element of the result is one of the operands'."""
 
     def declare(body: Body) -> Op:
-        return Op(
-            body, "movement", infer, call, convert, normalize, vjp, not_differentiable, kinds="biuf", cases=cases
-        )
+        return Op(body, "movement", infer, call, convert, normalize, vjp, not_differentiable, kinds="biuf", cases=cases)
 
     return declare
 
@@ -148,13 +157,18 @@ def _reduction_cases(domains: Sequence[Domain], empty: bool) -> list[Case]:
         ((2, 3, 4), {"axis": (0, 2)}),
         ((), {}),
         ((0, 3), {"axis": 1}),
-        *([((0, 3), {"axis": 0}), ((0,), {})] if empty else []),
     ]
+    if empty:
+        choices += [((0, 3), {"axis": 0}), ((0,), {})]
     return [
-        Case(lambda rng, dtype, d=domain, s=shape: [d.draw(rng, dtype, s)], params, domain.smooth)
+        Case(partial(_draw_one, domain=domain, shape=shape), params, domain.smooth)
         for domain in domains
         for shape, params in choices
     ]
+
+
+def _draw_one(rng: np.random.Generator, dtype: DType, domain: Domain, shape: shapes.Shape) -> list[Any]:
+    return [domain.draw(rng, dtype, shape)]
 
 
 def _axes(x: Aval, *, axis: Any = None, keepdims: bool = False, **others: Any) -> dict[str, Any]:
@@ -245,6 +259,3 @@ def widened(dtype: DType) -> DType:
     if dtype.kind in "bi":
         return DEFAULT_INT
     return np.dtype("uint64") if dtype.kind == "u" else dtype
-
-
-__all__ += ["bool_", "reduced_shape", "widened"]

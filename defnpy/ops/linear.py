@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -73,7 +72,11 @@ def inverse(axes: shapes.Axes) -> shapes.Axes:
     normalize=_permute_normalize,
     infer=lambda x, *, axes: Aval(tuple(x.shape[a] for a in axes), x.dtype, x.weak),
     vjp=lambda g, y, x, *, axes: (permute_dims(g, axes=inverse(axes)),),
-    cases=[Case(_normal(2, 3), {"axes": (1, 0)}), Case(_normal(2, 3, 4), {"axes": (2, 0, 1)}), Case(_normal(), {"axes": ()})],
+    cases=[
+        Case(_normal(2, 3), {"axes": (1, 0)}),
+        Case(_normal(2, 3, 4), {"axes": (2, 0, 1)}),
+        Case(_normal(), {"axes": ()}),
+    ],
 )
 def permute_dims(x, /, *, axes):
     """The axes in another order: axis ``i`` of the result is axis ``axes[i]`` of ``x``.
@@ -101,7 +104,11 @@ def _unbroadcast(g: Any, y: Any, x: Any, *, shape: shapes.Shape) -> tuple[Any]:
     normalize=lambda x, *, shape: {"shape": shapes.as_shape(shape)},
     infer=_broadcast_infer,
     vjp=_unbroadcast,
-    cases=[Case(_normal(3), {"shape": (2, 3)}), Case(_normal(2, 1), {"shape": (4, 2, 3)}), Case(_normal(), {"shape": (0, 2)})],
+    cases=[
+        Case(_normal(3), {"shape": (2, 3)}),
+        Case(_normal(2, 1), {"shape": (4, 2, 3)}),
+        Case(_normal(), {"shape": (0, 2)}),
+    ],
 )
 def broadcast_to(x, /, *, shape):
     """``x`` repeated along new axes and along axes of size 1.
@@ -196,14 +203,16 @@ def _slice_infer(x: Aval, *, starts: Any, stops: Any, steps: Any) -> Aval:
 def _slice_vjp(g: Any, y: Any, x: Any, *, starts: Any, stops: Any, steps: Any) -> tuple[Any]:
     if 0 in g.shape:
         return (zeros_like(g, x.shape),)
-    high = tuple(
-        n - (a + (k - 1) * s + 1) for n, a, k, s in zip(x.shape, starts, g.shape, steps, strict=True)
-    )
+    high = tuple(n - (a + (k - 1) * s + 1) for n, a, k, s in zip(x.shape, starts, g.shape, steps, strict=True))
     return (pad(g, low=starts, high=high, interior=tuple(s - 1 for s in steps)),)
 
 
 @movement(
-    normalize=lambda x, *, starts, stops, steps: {"starts": tuple(starts), "stops": tuple(stops), "steps": tuple(steps)},
+    normalize=lambda x, *, starts, stops, steps: {
+        "starts": tuple(starts),
+        "stops": tuple(stops),
+        "steps": tuple(steps),
+    },
     infer=_slice_infer,
     vjp=_slice_vjp,
     cases=[
@@ -282,7 +291,7 @@ def _check_indices(x: Aval, indices: Sequence[Aval], axes: shapes.Axes) -> shape
             raise Mismatch(f"an index is an integer tensor, not {index}", error=DTypeError)
         if index.shape != indices[0].shape:
             raise Mismatch("index tensors must have one shape")
-    if any(x.shape[a] == 0 for a in axes) and math.prod(indices[0].shape):
+    if any(x.shape[a] == 0 for a in axes) and shapes.size(indices[0].shape):
         raise Mismatch("there is nothing to index: the axis has size 0", error=IndexingError)
     return indices[0].shape
 
@@ -374,7 +383,7 @@ def _scatter_set_vjp(g: Any, y: Any, x: Any, updates: Any, *indices: Any, axes: 
     # write the numbers, and see whose number stayed.
     from_updates = broadcast_to(np.zeros((), g.dtype)[()], shape=updates.shape)
     kept = scatter_set(g, from_updates, *indices, axes=axes)
-    count = math.prod(updates.shape)
+    count = shapes.size(updates.shape)
     numbers = reshape(_numbers(count), shape=updates.shape)
     places = broadcast_to(np.int64(-1), shape=x.shape)
     winners = gather(scatter_set(places, numbers, *indices, axes=axes), *indices, axes=axes)

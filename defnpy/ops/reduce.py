@@ -10,10 +10,10 @@ from .. import shapes
 from ..dtypes import DEFAULT_INT, bool_
 from ..errors import Mismatch
 from ..ir.aval import Aval
-from .families import reduction, uniform, widened
-from .logic import equal
-from .linear import broadcast_to, concat_, flip, inverse, permute_dims, reshape, restore, slice_, sum_
 from .convert import cast
+from .families import reduction, uniform, widened
+from .linear import broadcast_to, concat_, flip, inverse, permute_dims, reshape, restore, slice_, sum_
+from .logic import equal
 
 _REAL, _INTEGER, _BOOL = uniform(-3, 3), uniform(-5, 6, "i"), uniform(0, 2, "b")
 
@@ -133,7 +133,14 @@ def _position(find: Any, x: Any, axis: Any, keepdims: bool) -> Any:
 _POSITION = "a position is flat almost everywhere"
 
 
-@reduction(vjp=None, not_differentiable=_POSITION, domains=[_REAL, _INTEGER], out=lambda dtype: DEFAULT_INT, check=_not_empty, empty=False)
+@reduction(
+    vjp=None,
+    not_differentiable=_POSITION,
+    domains=[_REAL, _INTEGER],
+    out=lambda dtype: DEFAULT_INT,
+    check=_not_empty,
+    empty=False,
+)
 def argmax(x, /, *, axis=None, keepdims=False):
     """The position of the first largest element (of the first NaN if there is one), as int64.
 
@@ -146,7 +153,14 @@ def argmax(x, /, *, axis=None, keepdims=False):
     return _position(np.argmax, x, axis, keepdims)
 
 
-@reduction(vjp=None, not_differentiable=_POSITION, domains=[_REAL, _INTEGER], out=lambda dtype: DEFAULT_INT, check=_not_empty, empty=False)
+@reduction(
+    vjp=None,
+    not_differentiable=_POSITION,
+    domains=[_REAL, _INTEGER],
+    out=lambda dtype: DEFAULT_INT,
+    check=_not_empty,
+    empty=False,
+)
 def argmin(x, /, *, axis=None, keepdims=False):
     """The position of the first smallest element (of the first NaN if there is one), as int64.
 
@@ -157,4 +171,3 @@ def argmin(x, /, *, axis=None, keepdims=False):
     Tensor([0, 1], dtype=int64)
     """
     return _position(np.argmin, x, axis, keepdims)
-

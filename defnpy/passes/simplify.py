@@ -13,6 +13,7 @@ import numpy as np
 
 from ..ir.expr import Expr, Graph
 from ..ir.trace import Trace, tracing
+from ..ops.elementwise import multiply
 from ..ops.linear import broadcast_to, permute_dims, reshape, slice_
 
 __all__ = ["RULES", "simplify"]
@@ -40,7 +41,7 @@ def fold_constants(trace: Trace, node: Expr) -> Any:
         return None
     with np.errstate(all="ignore"):
         result = node.op.body(*[arg.kwargs["value"].value for arg in node.args], **node.kwargs)
-    return trace.constant(np.asarray(result)[()])
+    return trace.constant(node.dtype.type(result))
 
 
 def number_before_broadcast(trace: Trace, node: Expr) -> Any:
@@ -95,7 +96,7 @@ def small_powers(trace: Trace, node: Expr) -> Any:
     if _is(y, 1):
         return _same(node, x)
     if _is(y, 2):
-        return x * x
+        return multiply(x, x)
     return broadcast_to(node.dtype.type(1), shape=node.shape) if _is(y, 0) and not node.aval.weak else None
 
 
@@ -180,7 +181,9 @@ def slice_of_view(trace: Trace, node: Expr) -> Any:
         origin = [None if n == 1 else next(axes) for n in base.shape]
         first = tuple(0 if a is None else starts[a] for a in origin)
         stride = tuple(1 if a is None else steps[a] for a in origin)
-        return reshape(_sliced(base, first, stride, tuple(1 if a is None else node.shape[a] for a in origin)), shape=node.shape)
+        return reshape(
+            _sliced(base, first, stride, tuple(1 if a is None else node.shape[a] for a in origin)), shape=node.shape
+        )
     return None
 
 
@@ -197,7 +200,7 @@ def slice_of_concat(trace: Trace, node: Expr) -> Any:
         return None
     joined = node.args[0]
     axis = joined.kwargs["axis"]
-    starts, stops, steps = (node.kwargs[k] for k in ("starts", "stops", "steps"))
+    starts, steps = node.kwargs["starts"], node.kwargs["steps"]
     begin = 0
     for part in joined.args:
         end = begin + part.shape[axis]

@@ -114,7 +114,10 @@ def value_and_gradient(function: Callable[..., Any], argnums: int | tuple[int, .
         results = trace.inline(staged.graph, [*map(_operand, tensors), *staged.captured])
         count = sum(c is None for c in staged.carried)
         gradients = iter(results[count:])
-        parts = [next(gradients) if is_tensor(leaf) and cotangent_dtype(_dtype(leaf)) is not None else None for leaf in leaves]
+        parts = [
+            next(gradients) if is_tensor(leaf) and cotangent_dtype(_dtype(leaf)) is not None else None
+            for leaf in leaves
+        ]
         gradient = tree.unflatten(structure, parts)
         return ValueAndGrad(staged.rebuild(results[:count]), gradient[0] if isinstance(argnums, int) else gradient)
 

@@ -1,4 +1,4 @@
-"""The CPU backend: a program's steps become one straight-line Python function over compiled kernels and NumPy's BLAS."""
+"""The CPU backend: a program's steps become one straight-line function over compiled kernels and NumPy's BLAS."""
 
 from __future__ import annotations
 
@@ -106,5 +106,3 @@ class CpuExecutable:
             KernelReport(s.emitted.kernel.name, render(s.emitted.kernel), s.emitted.kernel.lines, f.seconds, f.cached)
             for s, f in zip(self._steps, self._functions, strict=True)
         ]
-
-

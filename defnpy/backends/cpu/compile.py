@@ -1,4 +1,4 @@
-"""From a kernel's source to a function that can be called: Numba compiles it once, the disk cache keeps it, LLVM loads it.
+"""From a kernel's source to a function to call: Numba compiles it once, the disk cache keeps it, LLVM loads it.
 
 Numba is imported only when something must be compiled; loading what the cache holds needs llvmlite alone.
 """
@@ -73,7 +73,9 @@ def _machine() -> str:
     """Everything outside of the source that machine code depends on."""
     features = llvm.get_host_cpu_features().flatten()
     versions = [version(package) for package in ("numba", "llvmlite")]
-    return " ".join([llvm.get_host_cpu_name(), features, *versions, platform.python_version(), llvm.get_process_triple()])
+    return " ".join(
+        [llvm.get_host_cpu_name(), features, *versions, platform.python_version(), llvm.get_process_triple()]
+    )
 
 
 @functools.cache
@@ -93,7 +95,7 @@ def _target_machine() -> Any:
 
 def _load(entry: cache.Entry) -> int:
     if entry.needs_numba:
-        import numba  # noqa: F401, PLC0415 - importing it registers the helper functions that the code calls
+        import numba  # noqa: F401 - importing it registers the helper functions that the code calls
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _target_machine())
     engine.add_object_file(llvm.object_file.ObjectFileRef.from_data(entry.code))
     engine.finalize_object()
@@ -107,5 +109,3 @@ def _compile(name: str, source: str, dtypes: list[DType], sizes: int) -> cache.E
     filename = f"<defnpy kernel {name[:12]}>"
     linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
     return compile_source(filename, source, dtypes, sizes)
-
-

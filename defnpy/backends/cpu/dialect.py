@@ -100,7 +100,9 @@ def _template(op: Op, dtype: DType, params: tuple[tuple[str, object], ...]) -> s
     return text
 
 
-def expression(op: Op, args: tuple[str, ...], dtypes: tuple[DType, ...], dtype: DType, params: dict[str, object]) -> str:
+def expression(
+    op: Op, args: tuple[str, ...], dtypes: tuple[DType, ...], dtype: DType, params: dict[str, object]
+) -> str:
     """One element of ``op`` as a Python expression of ``dtype``."""
     if op.name == "astype":
         return cast(args[0], dtypes[0], dtype)
@@ -126,5 +128,3 @@ def fold(kind: str, total: str, value: str) -> str:
     if kind == "min":
         return f"{total} if {total} <= {value} or {total} != {total} else {value}"
     return f"{total} {'or' if kind == 'any' else 'and'} {value}"
-
-

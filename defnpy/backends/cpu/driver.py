@@ -21,7 +21,7 @@ from ...ops.contract import free_axes
 from ..reference import located
 from .dialect import number
 
-__all__ = ["Driver", "driver"]
+__all__ = ["Driver", "address", "driver"]
 
 
 @dataclass
@@ -42,7 +42,7 @@ def driver(program: Program) -> Driver:
 
 def address(array: Any) -> int:
     """Where an array's elements lie."""
-    return array.__array_interface__["data"][0]  # type: ignore[no-any-return]
+    return array.__array_interface__["data"][0]
 
 
 def _own(result: Any, *operands: Any) -> Any:
@@ -84,7 +84,9 @@ class _Printer:
         used = {arg for node in graph.nodes() for arg in node.args} | set(graph.outputs)
         self.inputs = {program.names[node] for node in graph.inputs if node in used}
         for node in program.made:
-            if not any(isinstance(s, CallStep) and s.node is node and node.op.family != "contraction" for s in program.steps):
+            if not any(
+                isinstance(s, CallStep) and s.node is node and node.op.family != "contraction" for s in program.steps
+            ):
                 make = "empty" if self.addresses else "np.empty"
                 self.lines.append(f"{self.name(node)} = {make}({node.shape}, {self._dtype(node.dtype)})")
         number = 0
@@ -170,7 +172,9 @@ class _Printer:
             self.lines.append(f"{name} = call_{name}({arguments})")
         else:
             params = "".join(f", {k}={v!r}" for k, v in node.params)
-            self.lines.append(f"{name} = np.ascontiguousarray({node.op.name}({arguments}{params}))  # of defnpy's reference")
+            self.lines.append(
+                f"{name} = np.ascontiguousarray({node.op.name}({arguments}{params}))  # of defnpy's reference"
+            )
 
     def _product(self, node: Expr) -> None:
         left, right = node.args
@@ -232,6 +236,3 @@ class _Printer:
         name = f"view_{len(self.prepared)}"
         self.prepared[name] = text
         return name
-
-
-__all__ += ["address"]

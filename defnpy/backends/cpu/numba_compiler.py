@@ -22,12 +22,12 @@ __all__ = ["compile_source"]
 # Functions of the C library that compiled code may call; anything else comes from Numba.
 _C_LIBRARY = {
     name + suffix
-    for name in "exp expm1 log log1p sin cos tan tanh pow fmod floor ceil trunc rint erf erfc sqrt fabs memset memcpy".split()
+    for name in "exp expm1 log log1p sin cos tan tanh pow fmod floor ceil trunc rint erf erfc sqrt fabs".split()
     for suffix in ("", "f")
-}
+} | {"memset", "memcpy"}
 
 
-@intrinsic  # type: ignore[misc]
+@intrinsic
 def _fold_sum(context: Any, total: Any, value: Any) -> Any:
     """Addition that LLVM may reorder (floats only): the one liberty that sums take, so that they vectorize."""
 
@@ -47,9 +47,7 @@ def _namespace() -> dict[str, Any]:
     functions: dict[str, Any] = {"np": np, "math": math}
     exec(compile(prelude.SOURCE, "<defnpy prelude>", "exec"), functions)
     for name in ("erfinv", "threefry2x32"):
-        functions[name] = numba.njit(
-            error_model="numpy", forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True
-        )(functions[name])
+        functions[name] = numba.njit(error_model="numpy", forceinline=True)(functions[name])
     functions["fold_sum"] = _fold_sum
     return functions
 
@@ -62,7 +60,7 @@ def compile_source(filename: str, source: str, dtypes: list[DType], sizes: int) 
     """
     namespace = dict(_namespace())
     exec(compile(source, filename, "exec"), namespace)
-    flags = compiler.Flags()
+    flags: Any = compiler.Flags()
     flags.enable_looplift = False
     flags.enable_pyobject = False
     flags.nrt = False
@@ -88,5 +86,3 @@ def compile_source(filename: str, source: str, dtypes: list[DType], sizes: int) 
     called = {f.name for f in module.functions if f.is_declaration and not f.name.startswith("llvm.")}
     code = library.codegen._tm.emit_object(module)
     return Entry(result.fndesc.llvm_func_name, code, bool(called - _C_LIBRARY))
-
-

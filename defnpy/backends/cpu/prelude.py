@@ -9,7 +9,7 @@ import numpy as np
 __all__ = ["SOURCE", "erfinv", "fold_sum", "threefry2x32"]
 
 # fold_sum is an addition that may be reordered: the one liberty that sums take, so that they vectorize.
-SOURCE = '''
+SOURCE = """
 def fold_sum(total, value):
     return total + value
 
@@ -64,9 +64,10 @@ def threefry2x32(k0, k1, c0, c1, word):
     for group in range(5):
         for turn in range(4):
             if group % 2 == 0:
-                r = np.uint32(13) if turn == 0 else np.uint32(15) if turn == 1 else np.uint32(26) if turn == 2 else np.uint32(6)
+                turns = (13, 15, 26, 6)
             else:
-                r = np.uint32(17) if turn == 0 else np.uint32(29) if turn == 1 else np.uint32(16) if turn == 2 else np.uint32(24)
+                turns = (17, 29, 16, 24)
+            r = np.uint32(turns[turn])
             x0 = np.uint32(x0 + x1)
             x1 = np.uint32((x1 << r) | (x1 >> np.uint32(np.uint32(32) - r)))
             x1 = np.uint32(x1 ^ x0)
@@ -74,7 +75,7 @@ def threefry2x32(k0, k1, c0, c1, word):
         x0 = np.uint32(x0 + first)
         x1 = np.uint32(x1 + second + np.uint32(group + 1))
     return x0 if word == 0 else x1
-'''
+"""
 
 _namespace: dict[str, object] = {"np": np, "math": math}
 exec(compile(SOURCE, "<defnpy prelude>", "exec"), _namespace)

@@ -33,7 +33,7 @@ def render(kernel: Kernel, *, name: Name = str, comments: bool = True) -> str:
     name: renames everything (see :func:`canonical`). comments: print the user's lines.
     """
     arguments = [name(b.name) for b in kernel.buffers] + [name(s) for s in kernel.sizes]
-    kinds = {b.name: b.dtype.kind for b in kernel.buffers}
+    kinds = {b.name: str(b.dtype.kind) for b in kernel.buffers}
     lines = [f"def {name(kernel.name)}({', '.join(arguments)}):"]
     lines += [f"    {line}" for line in _block(kernel.body, name, comments, kinds)]
     return "\n".join([*lines, "    return 0", ""])
@@ -113,5 +113,3 @@ def _index(index: Index, name: Name) -> str:
         product = " * ".join(factors)
         text += (" - " if term.factor < 0 else " + ") + product if text else ("-" if term.factor < 0 else "") + product
     return text or "0"
-
-
