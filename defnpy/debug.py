@@ -1,7 +1,6 @@
 """Looking at a graph: re-exports what floor 1 knows of printing and checking."""
 
 from .ir.check import InvalidGraph, verify
-from .ir.op import REGISTRY as ops
 from .ir.show import difference, dot, show
 
-__all__ = ["InvalidGraph", "difference", "dot", "ops", "show", "verify"]
+__all__ = ["InvalidGraph", "difference", "dot", "show", "verify"]

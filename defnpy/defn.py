@@ -7,7 +7,6 @@ import inspect
 import time
 import warnings
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
@@ -25,6 +24,7 @@ from .passes.pipeline import optimize
 from .shapes import as_shape
 from .source import capture, quote
 from .tensor import Tensor, wrap
+from .transforms.captures import Watched, watch
 from .transforms.grad import ValueAndGrad, value_and_gradient
 from .transforms.stage import Staged, is_tensor, parameter_names, stage, strengthen
 
@@ -37,12 +37,30 @@ WARN_AT = 8  # compilations of one function before the user is told what keeps c
 
 
 class RecompileWarning(UserWarning):
-    """One function is compiled again and again, for arguments that differ in shape, dtype or static value."""
+    """One function is compiled again and again, for arguments that differ in shape, dtype or static value.
+
+    >>> import warnings
+    >>> import defnpy as dp
+    >>> f = dp.defn(lambda x: x + 1, backend="reference")
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warnings.simplefilter("always")
+    ...     results = [f(dp.ones(n)) for n in range(8)]
+    >>> print(caught[0].message)
+    <lambda> was compiled 8 times; last because the argument x changed from f32[6] to f32[7]
+    """
 
 
 class CacheInfo(NamedTuple):
     """hits: calls that found a compiled program. misses: those that had to compile. size: programs held.
-    seconds: time spent tracing and compiling."""
+    seconds: time spent tracing and compiling.
+
+    >>> import defnpy as dp
+    >>> f = dp.defn(lambda x: x + 1, backend="reference")
+    >>> f(1), f(2)
+    (Tensor(2, dtype=int64), Tensor(3, dtype=int64))
+    >>> f.cache_info()[:3]
+    (1, 1, 1)
+    """
 
     hits: int
     misses: int
@@ -73,7 +91,13 @@ def spec(shape: int | Sequence[int], dtype: Any = "float32") -> Spec:
 
 
 class Compiled:
-    """A program for arguments of fixed shapes and dtypes; made by ``f.compile``. Call it like the function."""
+    """A program for arguments of fixed shapes and dtypes; made by ``f.compile``. Call it like the function.
+
+    >>> import defnpy as dp
+    >>> double = dp.defn(lambda x: 2 * x, backend="reference").compile(dp.spec((2,)))
+    >>> double(dp.asarray([1.0, 2.0]))
+    Tensor([2., 4.], dtype=float32)
+    """
 
     def __init__(self, staged: Staged, graph: Graph, executable: Executable, args: Sequence[Any], name: str) -> None:
         leaves, self._structure = tree.flatten(tuple(args))
@@ -137,62 +161,10 @@ def _key_text(key: Hashable) -> str:
     return str(key) if isinstance(key, Aval) else repr(key)
 
 
-@dataclass
-class _Watched:
-    """A variable outside of the function that it reads by name, and what it held when the function was traced."""
-
-    read: Callable[[], Any]
-    leaves: list[Any]
-    structure: tree.Structure
-
-    def values(self) -> list[Any] | None:
-        """The leaves now, or None when the program no longer fits them."""
-        try:
-            leaves, structure = tree.flatten(self.read())
-        except (NameError, KeyError, ValueError):
-            return None
-        if structure != self.structure:
-            return None
-        for old, new in zip(self.leaves, leaves, strict=True):
-            if old is new:
-                continue
-            if isinstance(old, (Tensor, np.ndarray)) and isinstance(new, (Tensor, np.ndarray)):
-                if aval_of(old) != aval_of(new):
-                    return None
-            elif type(old) is not type(new) or isinstance(old, (Tensor, np.ndarray)) or old != new:
-                return None
-        return leaves
-
-
-def _watch(function: Callable[..., Any]) -> list[_Watched]:
-    """The variables that a function reads from around it and that hold numbers, tensors or containers of them."""
-    function = inspect.unwrap(function)
-    code = getattr(function, "__code__", None)
-    if code is None:
-        return []
-    readers: list[Callable[[], Any]] = [_cell_reader(cell) for cell in function.__closure__ or ()]
-    module = function.__globals__
-    readers += [functools.partial(module.__getitem__, name) for name in code.co_names if name in module]
-    watched = []
-    for read in readers:
-        try:
-            value = read()
-        except ValueError:
-            continue  # a cell that is not filled yet
-        if isinstance(value, (dict, list, tuple, Tensor, np.ndarray, int, float, str)):
-            leaves, structure = tree.flatten(value)
-            watched.append(_Watched(read, leaves, structure))
-    return watched
-
-
-def _cell_reader(cell: Any) -> Callable[[], Any]:
-    return lambda: cell.cell_contents
-
-
 class _Entry:
     """A compiled program in a function's cache, with what it captured."""
 
-    def __init__(self, compiled: Compiled, watched: list[_Watched], kept: list[Any]) -> None:
+    def __init__(self, compiled: Compiled, watched: list[Watched], kept: list[Any]) -> None:
         self.compiled = compiled
         self.captured = compiled._staged.captured
         self._watched = watched
@@ -221,7 +193,12 @@ class _Entry:
 
 
 class Defn(Generic[P, R]):
-    """A function that is traced, compiled for the shapes and dtypes of its arguments, and kept. See :func:`defn`."""
+    """A function that is traced, compiled for the shapes and dtypes of its arguments, and kept. See :func:`defn`.
+
+    >>> import defnpy as dp
+    >>> dp.defn(abs)
+    <defn abs>
+    """
 
     def __init__(self, function: Callable[P, R], backend: str | None = None) -> None:
         self.__name__ = getattr(function, "__name__", "function")
@@ -300,7 +277,7 @@ class Defn(Generic[P, R]):
     def _compile(self, key: Any, positional: tuple[Any, ...], static: dict[str, Any]) -> _Entry:
         started = time.perf_counter()
         compiled = self._compiled(positional, static, key[2])
-        entry = self._entries[key] = _Entry(compiled, _watch(self.function), [positional, static])
+        entry = self._entries[key] = _Entry(compiled, watch(self.function), [positional, static])
         self._misses += 1
         self._seconds += time.perf_counter() - started
         self._warn(key, positional)

@@ -148,7 +148,11 @@ def cotangent_dtype(dtype: DType) -> DType | None:
 
 
 def can_cast(source: DType, target: DType) -> bool:
-    """Whether ``source`` promotes to ``target`` in the table (the Array API's ``can_cast``)."""
+    """Whether ``source`` promotes to ``target`` in the table (the Array API's ``can_cast``).
+
+    >>> can_cast(int8, int32), can_cast(float64, float32)
+    (True, False)
+    """
     try:
         return promote([source, target]) == target
     except Mismatch:
@@ -181,10 +185,18 @@ _KINDS = {
 
 
 def finfo(dtype: object) -> np.finfo[Any]:
-    """Machine limits of a float dtype (``eps``, ``max``, ``min``, ``smallest_normal``, ``bits``)."""
+    """Machine limits of a float dtype (``eps``, ``max``, ``min``, ``smallest_normal``, ``bits``).
+
+    >>> float(finfo(float64).eps)
+    2.220446049250313e-16
+    """
     return np.finfo(as_dtype(getattr(dtype, "dtype", dtype)))
 
 
 def iinfo(dtype: object) -> np.iinfo[Any]:
-    """Machine limits of an integer dtype (``max``, ``min``, ``bits``)."""
+    """Machine limits of an integer dtype (``max``, ``min``, ``bits``).
+
+    >>> int(iinfo(int8).max)
+    127
+    """
     return np.iinfo(as_dtype(getattr(dtype, "dtype", dtype)))

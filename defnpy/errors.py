@@ -27,7 +27,10 @@ __all__ = [
 class Mismatch(Exception):
     """What is wrong, and nothing else: raised by pure functions that know neither op nor place.
 
-    ``Op.__call__`` turns it into ``error`` (a :class:`DefnpyError` class) with the op and the user's line.
+    ``trace.call`` turns it into ``error`` (a :class:`DefnpyError` class) with the op and the user's line.
+
+    >>> Mismatch("the inner sizes differ", hint="transpose one").error.__name__
+    'ShapeError'
     """
 
     def __init__(self, what: str, hint: str = "", error: type[DefnpyError] | None = None) -> None:
@@ -69,44 +72,128 @@ def _rebuild(cls: type[DefnpyError], what: str, where: str, hint: str) -> Defnpy
 
 
 class ShapeError(DefnpyError, ValueError):
-    """Shapes or axes do not fit the operation."""
+    """Shapes or axes do not fit the operation.
+
+    >>> import defnpy as dp
+    >>> try:
+    ...     dp.ones(3) + dp.ones(4)
+    ... except dp.errors.ShapeError as error:
+    ...     print(error.what)
+    add(f32[3], f32[4]): shapes (3,) and (4,) do not broadcast: 3 and 4 in axis -1
+    """
 
 
 class DTypeError(DefnpyError, TypeError):
-    """A dtype is unknown, or not accepted by the operation."""
+    """A dtype is unknown, or not accepted by the operation.
+
+    >>> import defnpy as dp
+    >>> try:
+    ...     dp.logical_not(dp.asarray([1, 2]))
+    ... except dp.errors.DTypeError as error:
+    ...     print(error.what)
+    logical_not(i64[2]): takes bool, not int64
+    """
 
 
 class IndexingError(DefnpyError, IndexError):
-    """An index is out of bounds or of a kind that cannot index."""
+    """An index is out of bounds or of a kind that cannot index.
+
+    >>> import defnpy as dp
+    >>> try:
+    ...     dp.ones(3)[5]
+    ... except dp.errors.IndexingError as error:
+    ...     print(error.what)
+    index(f32[3], 5): index 5 is out of bounds for axis 0 of size 3
+    """
 
 
 class ImmutableError(DefnpyError, TypeError):
-    """Somebody tried to write into a tensor."""
+    """Somebody tried to write into a tensor.
+
+    >>> import defnpy as dp
+    >>> try:
+    ...     dp.ones(3)[0] = 1.0
+    ... except dp.errors.ImmutableError as error:
+    ...     print(error.what)
+    a tensor cannot change: assignment to an element is refused
+    """
 
 
 class TraceError(DefnpyError, TypeError):
-    """A traced value was used where Python needs a concrete one (``if``, ``float()``, NumPy ...)."""
+    """A traced value was used where Python needs a concrete one (``if``, ``float()``, NumPy ...).
+
+    >>> import defnpy as dp
+    >>> try:
+    ...     dp.grad(lambda x: x if x > 0 else -x)(1.0)
+    ... except dp.errors.TraceError as error:
+    ...     print(error.what)
+    the truth of a traced value bool[] is not known while tracing
+    """
 
 
 class LeakError(DefnpyError, RuntimeError):
-    """A traced value outlived the function that made it."""
+    """A traced value outlived the function that made it.
+
+    >>> import defnpy as dp
+    >>> kept = []
+    >>> value = dp.grad(lambda x: kept.append(x) or x)(1.0)
+    >>> try:
+    ...     kept[0] + 1
+    ... except dp.errors.LeakError as error:
+    ...     print(error.what)
+    a traced value f64~[] is used after the function that made it has returned
+    """
 
 
 class GradientError(DefnpyError, TypeError):
-    """A derivative was asked for where none is defined (a non-scalar output, an op without a rule)."""
+    """A derivative was asked for where none is defined (a non-scalar output, an op without a rule).
+
+    >>> import defnpy as dp
+    >>> try:
+    ...     dp.grad(lambda x: x * x)(dp.ones(3))
+    ... except dp.errors.GradientError as error:
+    ...     print(error.what)
+    grad: <lambda> must return a scalar, not f32[3]
+    """
 
 
 class TreeError(DefnpyError, ValueError):
-    """Containers of different structure met where equal ones are needed."""
+    """Containers of different structure met where equal ones are needed.
+
+    >>> import defnpy as dp
+    >>> try:
+    ...     dp.tree.map(lambda x, y: x, {"a": 1}, {"b": 1})
+    ... except dp.errors.TreeError as error:
+    ...     print(error.what)
+    tree.map: container 2 differs from the first: ['a'] is only in the first, ['b'] only in the second
+    """
 
 
 class ConfigError(DefnpyError, ValueError):
-    """An option or environment variable has a value that is not known."""
+    """An option or environment variable has a value that is not known.
+
+    >>> import defnpy as dp
+    >>> try:
+    ...     dp.config(backend="quantum")
+    ... except dp.errors.ConfigError as error:
+    ...     print(error.what)
+    unknown backend 'quantum'
+    """
 
 
 class DataError(DefnpyError, ValueError):
-    """A data file is missing, truncated or of another format."""
+    """A data file is missing, truncated or of another format.
+
+    >>> from defnpy.errors import DataError
+    >>> issubclass(DataError, ValueError)
+    True
+    """
 
 
 class TrainingError(DefnpyError, ArithmeticError):
-    """Training cannot go on: the loss is no longer finite."""
+    """Training cannot go on: the loss is no longer finite.
+
+    >>> from defnpy.errors import TrainingError
+    >>> issubclass(TrainingError, ArithmeticError)
+    True
+    """

@@ -68,7 +68,7 @@ def fold_in(key: Any, data: Any, /) -> Any:
 
     >>> import defnpy as dp
     >>> dp.random.fold_in(dp.random.key(7), 1)
-    Tensor([4055233743, 1566823512], dtype=uint32)
+    Tensor([ 195045567, 4062205631], dtype=uint32)
     """
     # Like JAX, the integer counts by its lower 32 bits.
     counter = cast(int(data) & _LOW, uint32) if isinstance(data, (int, np.integer)) else astype(data, dtype=uint32)
@@ -96,7 +96,7 @@ def split(key: Any, count: int = 2, /) -> Any:
     >>> import defnpy as dp
     >>> first, second = dp.random.split(dp.random.key(7))
     >>> first
-    Tensor([4136750748, 2915031994], dtype=uint32)
+    Tensor([3625411723, 1954958720], dtype=uint32)
     """
     high, low = _counters((count,))
     first, second = _parts(key)
@@ -110,7 +110,7 @@ def bits(key: Any, shape: Any = (), /, *, dtype: Any = uint32) -> Any:
 
     >>> import defnpy as dp
     >>> dp.random.bits(dp.random.key(7), (2,))
-    Tensor([1229620774, 3180420998], dtype=uint32)
+    Tensor([2895194379, 4185947648], dtype=uint32)
     """
     target = as_dtype(dtype)
     if target.kind != "u":
@@ -130,7 +130,7 @@ def uniform(key: Any, shape: Any = (), /, *, dtype: Any = DEFAULT_FLOAT, low: An
 
     >>> import defnpy as dp
     >>> dp.random.uniform(dp.random.key(7), (2,))
-    Tensor([0.28629336, 0.7404994 ], dtype=float32)
+    Tensor([0.6740899, 0.9746169], dtype=float32)
     """
     target = as_dtype(dtype)
     if target.kind != "f":
@@ -149,8 +149,8 @@ def normal(key: Any, shape: Any = (), /, *, dtype: Any = DEFAULT_FLOAT) -> Any:
     """Floats of the standard normal distribution: sqrt(2) erfinv(u) with u uniform on (-1, 1).
 
     >>> import defnpy as dp
-    >>> dp.random.normal(dp.random.key(7), (2,))
-    Tensor([-0.5643559,  0.6448916], dtype=float32)
+    >>> [round(x, 4) for x in dp.random.normal(dp.random.key(7), (2,)).tolist()]
+    [0.4512, 1.9535]
     """
     target = as_dtype(dtype)
     if target.kind != "f":
@@ -167,7 +167,7 @@ def randint(key: Any, shape: Any, low: Any, high: Any, /, *, dtype: Any = DEFAUL
 
     >>> import defnpy as dp
     >>> dp.random.randint(dp.random.key(7), (3,), 0, 10, dtype="int32")
-    Tensor([6, 5, 6], dtype=int32)
+    Tensor([9, 2, 0], dtype=int32)
     """
     target = as_dtype(dtype)
     if target.kind not in "iu":

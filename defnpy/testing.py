@@ -32,7 +32,16 @@ __all__ = [
 
 
 class GradientCheckError(AssertionError):
-    """An automatic gradient disagrees with numerical differences."""
+    """An automatic gradient disagrees with numerical differences.
+
+    >>> import defnpy as dp
+    >>> wrong = lambda x: x * dp.stop_grad(x)
+    >>> try:
+    ...     dp.testing.check_grads(wrong, [2.0])
+    ... except dp.testing.GradientCheckError as error:
+    ...     print(str(error)[:39])
+    <lambda>: the derivative of order 1 alo
+    """
 
 
 def numerical_diff(function: Callable[[float], Any], x: float, *, h: float = 1e-4) -> float:
@@ -123,6 +132,11 @@ class ParameterReport:
 
     absolute and relative are the mean and the largest difference; the relative one is divided by the larger of the two
     magnitudes (0 where both are 0). worst is the index of the largest absolute difference.
+
+    >>> import defnpy as dp
+    >>> report = dp.testing.gradient_report(lambda x: dp.sum(0 * x), [dp.ones(3)])
+    >>> report.parameters[0].vacuous
+    True
     """
 
     name: str
@@ -139,7 +153,13 @@ class ParameterReport:
 
 @dataclass(frozen=True)
 class GradientReport:
-    """Numerical against automatic gradients, leaf by leaf; prints as a table."""
+    """Numerical against automatic gradients, leaf by leaf; prints as a table.
+
+    >>> import defnpy as dp
+    >>> report = dp.testing.gradient_report(lambda p: p["a"] * p["b"], [{"a": 2.0, "b": 3.0}])
+    >>> list(report.to_dict())
+    ["['a']", "['b']"]
+    """
 
     parameters: tuple[ParameterReport, ...]
     h: float

@@ -15,7 +15,7 @@ import optree
 
 from .errors import TreeError
 
-__all__ = ["Structure", "difference", "flatten", "leaves", "map", "paths", "register_dataclass", "static", "unflatten"]
+__all__ = ["difference", "flatten", "leaves", "map", "paths", "register_dataclass", "static", "unflatten"]
 
 NAMESPACE = "defnpy"
 Structure = optree.PyTreeSpec
@@ -30,14 +30,19 @@ def flatten(tree: Any) -> tuple[list[Any], Structure]:
     >>> leaves
     [2, 3, 1]
     >>> dp.tree.unflatten(structure, [20, 30, 10])
-    {'b': (20, 30), 'w': 10}
+    {'w': 10, 'b': (20, 30)}
     """
     found, structure = optree.tree_flatten(tree, namespace=NAMESPACE)
     return found, structure
 
 
 def unflatten(structure: Structure, leaves: Any) -> Any:
-    """The container of ``structure`` with new leaves. See :func:`flatten`."""
+    """The container of ``structure`` with new leaves. See :func:`flatten`.
+
+    >>> import defnpy as dp
+    >>> dp.tree.unflatten(dp.tree.flatten([0, (0, 0)])[1], [1, 2, 3])
+    [1, (2, 3)]
+    """
     return optree.tree_unflatten(structure, leaves)
 
 
@@ -56,7 +61,7 @@ def map(function: Callable[..., Any], tree: Any, *rest: Any) -> Any:
 
     >>> import defnpy as dp
     >>> dp.tree.map(lambda w, g: w - g, {"w": 3, "b": [4]}, {"w": 1, "b": [1]})
-    {'b': [3], 'w': 2}
+    {'w': 2, 'b': [3]}
     """
     found, structure = flatten(tree)
     columns = [found]
@@ -109,6 +114,16 @@ def static(**options: Any) -> Any:
     """A dataclass field that belongs to the structure (hashable, compared with ``==``) instead of being a leaf.
 
     Keyword arguments are those of ``dataclasses.field``. See :func:`register_dataclass`.
+
+    >>> import dataclasses
+    >>> import defnpy as dp
+    >>> @dp.tree.register_dataclass
+    ... @dataclasses.dataclass(frozen=True)
+    ... class Power:
+    ...     base: float
+    ...     exponent: int = dp.tree.static(default=2)
+    >>> dp.tree.leaves(Power(3.0))
+    [3.0]
     """
     return dataclasses.field(metadata={"defnpy.static": True}, **options)
 

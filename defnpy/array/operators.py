@@ -174,11 +174,13 @@ def _rewritten() -> str:
 
 
 @function
-def _getitem(x: Any, index: Any) -> Any:
-    return indexing.getitem(x, index)
+def index(x: Any, place: Any, /) -> Any:
+    """``x[place]``."""
+    return indexing.getitem(x, place)
 
 
-_getitem.__name__ = "index"
+def _subscript(self: Any, place: Any) -> Any:
+    return index(self, place)
 
 
 def _refuse(what: str, hint: str) -> Any:
@@ -293,7 +295,7 @@ def fill(namespace: Any) -> None:
         put(Value, f"__{name}__", _unary(unary))
     put(Value, "__pos__", lambda self: self)
     put(Value, "__hash__", object.__hash__)
-    put(Value, "__getitem__", _getitem)
+    put(Value, "__getitem__", _subscript)
     put(Value, "__setitem__", _setitem)
     put(Value, "__delitem__", _delitem)
     put(Value, "__array_namespace__", array_namespace)

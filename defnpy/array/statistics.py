@@ -77,8 +77,8 @@ def logsumexp(x: Any, /, *, axis: Any = None, keepdims: bool = False) -> Any:
     """log(sum(exp(x))) over ``axis``, without overflow: the largest element is taken out first.
 
     >>> import defnpy as dp
-    >>> dp.logsumexp(dp.asarray([1000.0, 1000.0]))
-    Tensor(1000.6931, dtype=float32)
+    >>> round(dp.logsumexp(dp.asarray([1000.0, 1000.0])).item(), 2)
+    1000.69
     """
     x = _float(x)
     axes = shapes.normalize_axes(axis, x.ndim)
@@ -92,8 +92,8 @@ def softmax(x: Any, /, *, axis: Any = -1) -> Any:
     """exp(x) divided by its sum over ``axis``: positive numbers that sum to 1.
 
     >>> import defnpy as dp
-    >>> dp.softmax(dp.asarray([1010.0, 1000.0, 990.0]))
-    Tensor([9.9995458e-01, 4.5397868e-05, 2.0610599e-09], dtype=float32)
+    >>> [round(p, 4) for p in dp.softmax(dp.asarray([0.3, 2.9, 4.0])).tolist()]
+    [0.0182, 0.2452, 0.7366]
     """
     x = _float(x)
     exponential = e.exp(x - _shift(x, axis))
@@ -118,8 +118,8 @@ def softplus(x: Any, /) -> Any:
     """log(1 + exp(x)), finite everywhere; its derivative is the sigmoid, 1/2 at 0.
 
     >>> import defnpy as dp
-    >>> dp.softplus(dp.asarray([-1000.0, 0.0, 1000.0]))
-    Tensor([0.0000000e+00, 6.9314718e-01, 1.0000000e+03], dtype=float32)
+    >>> [round(y, 4) for y in dp.softplus(dp.asarray([-1000.0, 0.0, 1000.0])).tolist()]
+    [0.0, 0.6931, 1000.0]
     """
     return e.maximum(x, 0) + e.log1p(e.exp(-e.abs_(x)))
 

@@ -9,11 +9,24 @@ __all__ = ["InvalidGraph", "verify"]
 
 
 class InvalidGraph(AssertionError):
-    """A graph breaks one of its invariants: a fault in a transform or a pass, never in the user's program."""
+    """A graph breaks one of its invariants: a fault in a transform or a pass, never in the user's program.
+
+    >>> import defnpy as dp
+    >>> graph = dp.defn(lambda x: x + 1).expr(1.0)
+    >>> open_graph = type(graph)((), graph.outputs)
+    >>> dp.debug.verify(open_graph)
+    Traceback (most recent call last):
+    defnpy.ir.check.InvalidGraph: the graph is not closed: it reads a parameter f64~[] that is no input of it
+    """
 
 
 def verify(graph: Graph) -> Graph:
-    """Return ``graph`` if it is sound, else raise :class:`InvalidGraph` saying which node breaks what."""
+    """Return ``graph`` if it is sound, else raise :class:`InvalidGraph` saying which node breaks what.
+
+    >>> import defnpy as dp
+    >>> len(dp.debug.verify(dp.defn(lambda x: dp.exp(x) + 1).expr(1.0)).nodes())
+    4
+    """
     inputs = set(graph.inputs)
     if len(inputs) != len(graph.inputs):
         raise InvalidGraph("an input stands twice in the graph")

@@ -86,13 +86,30 @@ def _place(node: Expr) -> str:
 
 
 def difference(before: Graph, after: Graph) -> str:
-    """A unified diff of two printed graphs; empty when they print alike."""
+    """A unified diff of two printed graphs; empty when they print alike.
+
+    >>> import defnpy as dp
+    >>> graph = dp.defn(lambda x: dp.exp(x)).expr(dp.ones(3))
+    >>> dp.debug.difference(graph, graph)
+    ''
+    """
     lines = difflib.unified_diff(show(before).splitlines(), show(after).splitlines(), "before", "after", lineterm="")
     return "\n".join(lines)
 
 
 def dot(graph: Graph) -> str:
-    """The graph in Graphviz's language."""
+    """The graph in Graphviz's language.
+
+    >>> import defnpy as dp
+    >>> print(dp.debug.dot(dp.defn(lambda x: dp.exp(x)).expr(dp.ones(3))))
+    digraph {
+      node [shape=box, fontname=monospace];
+      n0 [label="x\\nf32[3]"];
+      n1 [label="a = exp\\nf32[3]"];
+      n0 -> n1;
+      n1 -> out0; out0 [label="output 0"];
+    }
+    """
     name = names(graph)
     number = {node: f"n{i}" for i, node in enumerate(dict.fromkeys((*graph.inputs, *graph.nodes())))}
     lines = ["digraph {", "  node [shape=box, fontname=monospace];"]

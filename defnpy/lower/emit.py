@@ -9,7 +9,7 @@ from ..ir.expr import Expr
 from ..ops.convert import astype
 from ..shapes import Shape
 from ..source import Location
-from .fuse import FILLED, FLAT_VIEWS, VIEWS, Group, Schedule, viewed
+from .fuse import FILLED, FLAT_VIEWS, FOLDS, VIEWS, Group, Schedule, viewed
 from .kernel import (
     Bound,
     Buffer,
@@ -27,15 +27,16 @@ from .kernel import (
     Statement,
     Store,
     Term,
+    affine,
     collapse,
-    walk,
+    identity,
+    sizes_in,
 )
 
 __all__ = ["Emitted", "emit"]
 
-_FOLD_OPS = ("sum", "prod", "max", "min", "any", "all")
 
-
+@dataclass
 class Emitted:
     """A kernel and what a call must pass.
 
@@ -43,13 +44,10 @@ class Emitted:
     sizes: the values of the size arguments. checks: the node and axis behind each status code of a bounds check.
     """
 
-    def __init__(
-        self, kernel: Kernel, buffers: list[Expr | int], sizes: list[int], checks: list[tuple[Expr, int]]
-    ) -> None:
-        self.kernel = kernel
-        self.buffers = buffers
-        self.sizes = sizes
-        self.checks = checks
+    kernel: Kernel
+    buffers: list[Expr | int]
+    sizes: list[int]
+    checks: list[tuple[Expr, int]]
 
 
 def emit(group: Group, plan: Schedule, stored: set[Expr], names: dict[Expr, str], title: str) -> Emitted:
@@ -85,15 +83,15 @@ class _Emitter:
         for node, depth in self.group.depth.items():
             if depth == FILLED:
                 self._fill(node, prologue)
-            elif depth == 0 and rows and self.split and node.op.name in _FOLD_OPS:
-                self.blocks[0].append(Set(self._accumulator(node), _identity(node)))
+            elif depth == 0 and rows and self.split and node.op.name in FOLDS:
+                self.blocks[0].append(Set(self._accumulator(node), identity(node.op.name, node.dtype)))
         self._open(0, self.split)
         self._row_values(0)
         for phase in range(passes):
             members = roots[phase]
             for node in members:
                 if self._folds(node) and self.group.depth[node] == self.split and rows:
-                    self.blocks[self.split].append(Set(self._accumulator(node), _identity(node)))
+                    self.blocks[self.split].append(Set(self._accumulator(node), identity(node.op.name, node.dtype)))
             self._open(self.split, self.ndim)
             for node in members:
                 self._root(node)
@@ -111,7 +109,7 @@ class _Emitter:
     # -- what is computed when -------------------------------------------------------------------------------------
 
     def _folds(self, node: Expr) -> bool:
-        return node.op.name in _FOLD_OPS and node in self.group.depth
+        return node.op.name in FOLDS and node in self.group.depth
 
     def _pass_of(self, node: Expr) -> int | None:
         """The pass over the row in which a member is stored or folded; None for those outside of the inner loops."""
@@ -313,13 +311,13 @@ class _Emitter:
             return self._value(inner, tuple(() if n == 1 else index[a + lead] for a, n in enumerate(inner.shape)))
         if name == "slice":
             moved = zip(inner.shape, index, node.kwargs["starts"], node.kwargs["steps"], strict=True)
-            return self._value(inner, tuple(() if n == 1 else _affine(i, step, start) for n, i, start, step in moved))
+            return self._value(inner, tuple(() if n == 1 else affine(i, step, start) for n, i, start, step in moved))
         if name == "flip":
             axes = node.kwargs["axis"]
             return self._value(
                 inner,
                 tuple(
-                    _affine(i, -1, n - 1) if a in axes and n != 1 else i
+                    affine(i, -1, n - 1) if a in axes and n != 1 else i
                     for a, (n, i) in enumerate(zip(inner.shape, index, strict=True))
                 ),
             )
@@ -439,7 +437,9 @@ class _Emitter:
     def _fill(self, fold: Expr, prologue: list[Statement]) -> None:
         """Write the identity into the buffer of a reduction, before all loops."""
         index = self._result_index(fold)
-        statement: Statement = Store(self._buffer(fold, "out"), self._flat(fold, index), _identity(fold))
+        statement: Statement = Store(
+            self._buffer(fold, "out"), self._flat(fold, index), identity(fold.op.name, fold.dtype)
+        )
         for along in reversed(index):
             for term in along:
                 axis = int(term.variable[1:])
@@ -491,7 +491,7 @@ class _Emitter:
         body = collapse([*prologue, *self.blocks[0]], products)
         for name, parts in products.items():
             self.sizes[name] = int(np.prod([self.sizes[p] for p in parts], dtype=np.int64))
-        used = _sizes_in(body)
+        used = sizes_in(body)
         sizes = {name: value for name, value in self.sizes.items() if name in used}
         lines = tuple(dict.fromkeys(place.position.text for place in self.places if place.position.text))
         kernel = Kernel(title, list(self.buffers.values()), list(sizes), body, lines)
@@ -503,33 +503,3 @@ def _counted(indices: Expr, index: tuple[Index, ...], length: int) -> Index | No
     if indices.op.name != "iota" or indices.shape[indices.kwargs["axis"]] > length:
         return None
     return index[indices.kwargs["axis"]]
-
-
-def _affine(index: Index, factor: int, offset: int) -> Index:
-    terms = tuple(Term(t.variable, t.factor * factor, t.sizes) for t in index)
-    return (*terms, Term("", offset)) if offset else terms
-
-
-def _sizes_in(body: list[Statement]) -> set[str]:
-    used: set[str] = set()
-    for statement in walk(body):
-        if isinstance(statement, Loop):
-            used.add(statement.size)
-        elif isinstance(statement, Bound):
-            used.add(statement.size)
-        elif isinstance(statement, (Load, Store, FoldStore, Position)):
-            for term in statement.index:
-                used.update(term.sizes)
-    return used
-
-
-def _identity(fold: Expr) -> Literal:
-    kind, dtype = fold.op.name, fold.dtype
-    if kind in ("sum", "any"):
-        return Literal(dtype, dtype.type(0))
-    if kind in ("prod", "all"):
-        return Literal(dtype, dtype.type(1))
-    if dtype.kind == "f":
-        return Literal(dtype, dtype.type(-np.inf if kind == "max" else np.inf))
-    limits = np.iinfo(dtype)
-    return Literal(dtype, dtype.type(limits.min if kind == "max" else limits.max))

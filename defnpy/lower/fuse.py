@@ -39,7 +39,7 @@ Space = tuple[int, ...]  # for every axis of a value: the loop axis that indexes
 
 VIEWS = ("reshape", "permute_dims", "broadcast_to", "slice", "flip", "stop_grad")
 FLAT_VIEWS = ("reshape", "stop_grad")  # the elements stay in their row-major places
-_FOLDS = ("sum", "prod", "max", "min", "any", "all")
+FOLDS = ("sum", "prod", "max", "min", "any", "all")
 
 
 @dataclass(eq=False)
@@ -187,7 +187,7 @@ class _Scheduler:
             return "view"
         if op.name == "gather" or (op.family == "elementwise" and op.scalar is not None):
             return "map"
-        return "fold" if op.family == "reduction" and op.name in _FOLDS else "call"
+        return "fold" if op.family == "reduction" and op.name in FOLDS else "call"
 
     def run(self) -> Schedule:
         for node in self._order():

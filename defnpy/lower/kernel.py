@@ -10,12 +10,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+
 from ..dtypes import DType
 from ..ir.op import Op
 
 __all__ = [
-    "Bound", "Buffer", "Compute", "Fold", "FoldStore", "Index", "Kernel", "Literal", "Load", "Loop", "Position", "Set",
-    "Statement", "Store", "Term", "collapse", "walk",
+    "Bound", "Buffer", "Compute", "Fold", "FoldStore", "Index", "Kernel", "Literal", "Load", "Loop", "Operand",
+    "Position", "Set", "Statement", "Store", "Term", "affine", "collapse", "identity", "sizes_in", "walk",
 ]  # fmt: skip
 
 
@@ -172,6 +174,12 @@ def walk(body: list[Statement]) -> Iterator[Statement]:
             yield from walk(statement.body)
 
 
+def affine(index: Index, factor: int, offset: int) -> Index:
+    """``factor * index + offset``."""
+    terms = tuple(Term(t.variable, t.factor * factor, t.sizes) for t in index)
+    return (*terms, Term("", offset)) if offset else terms
+
+
 def _indices(body: list[Statement]) -> Iterator[Index]:
     for statement in walk(body):
         if isinstance(statement, (Load, Store, FoldStore)):
@@ -229,3 +237,27 @@ def _without(statement: Statement, variable: str) -> Statement:
     if isinstance(statement, Loop):
         return Loop(statement.variable, statement.size, [_without(s, variable) for s in statement.body])
     return statement
+
+
+def sizes_in(body: list[Statement]) -> set[str]:
+    """The names of the sizes that the statements use."""
+    used: set[str] = set()
+    for statement in walk(body):
+        if isinstance(statement, (Loop, Bound)):
+            used.add(statement.size)
+        elif isinstance(statement, (Load, Store, FoldStore, Position)):
+            for term in statement.index:
+                used.update(term.sizes)
+    return used
+
+
+def identity(kind: str, dtype: DType) -> Literal:
+    """What a reduction starts from."""
+    if kind in ("sum", "any"):
+        return Literal(dtype, dtype.type(0))
+    if kind in ("prod", "all"):
+        return Literal(dtype, dtype.type(1))
+    if dtype.kind == "f":
+        return Literal(dtype, dtype.type(-np.inf if kind == "max" else np.inf))
+    limits = np.iinfo(dtype)
+    return Literal(dtype, dtype.type(limits.min if kind == "max" else limits.max))

@@ -42,7 +42,7 @@ def _astype(x: Any, /, *, dtype: object, weak: bool = False) -> Any:
     between floats, or from integer to float, is the identity; of a truncation it is zero.
 
     >>> import defnpy as dp
-    >>> dp.astype(dp.asarray([1.7, -1.7]), dtype="int64")
+    >>> dp.astype(dp.asarray([1.7, -1.7]), "int64")
     Tensor([ 1, -1], dtype=int64)
     """
     with np.errstate(invalid="ignore"):

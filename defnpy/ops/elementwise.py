@@ -187,8 +187,8 @@ def exp(x, /):
     """e to the power x.
 
     >>> import defnpy as dp
-    >>> dp.exp(dp.asarray([0.0, 1.0]))
-    Tensor([1.       , 2.7182817], dtype=float32)
+    >>> [round(y, 4) for y in dp.exp(dp.asarray([0.0, 1.0])).tolist()]
+    [1.0, 2.7183]
     """
     return np.exp(x)
 
@@ -231,8 +231,8 @@ def sqrt(x, /):
     """Square root; NaN below 0. Its derivative at 0 is inf.
 
     >>> import defnpy as dp
-    >>> dp.sqrt(dp.asarray([4.0, 2.0]))
-    Tensor([2.       , 1.4142135], dtype=float32)
+    >>> [round(y, 4) for y in dp.sqrt(dp.asarray([4.0, 2.0])).tolist()]
+    [2.0, 1.4142]
     """
     return np.sqrt(x)
 
@@ -242,8 +242,8 @@ def sin(x, /):
     """Sine of an angle in radians.
 
     >>> import defnpy as dp
-    >>> dp.sin(dp.asarray([0.0, 1.0]))
-    Tensor([0.      , 0.841471], dtype=float32)
+    >>> [round(y, 4) for y in dp.sin(dp.asarray([0.0, 1.0])).tolist()]
+    [0.0, 0.8415]
     """
     return np.sin(x)
 
@@ -253,8 +253,8 @@ def cos(x, /):
     """Cosine of an angle in radians.
 
     >>> import defnpy as dp
-    >>> dp.cos(dp.asarray([0.0, 1.0]))
-    Tensor([1.       , 0.5403023], dtype=float32)
+    >>> [round(y, 4) for y in dp.cos(dp.asarray([0.0, 1.0])).tolist()]
+    [1.0, 0.5403]
     """
     return np.cos(x)
 
@@ -264,8 +264,8 @@ def tanh(x, /):
     """Hyperbolic tangent.
 
     >>> import defnpy as dp
-    >>> dp.tanh(dp.asarray([0.0, 1.0]))
-    Tensor([0.       , 0.7615942], dtype=float32)
+    >>> [round(y, 4) for y in dp.tanh(dp.asarray([0.0, 1.0])).tolist()]
+    [0.0, 0.7616]
     """
     return np.tanh(x)
 
@@ -480,8 +480,8 @@ def erfinv(x, /):
     """The inverse of the error function: erf(erfinv(x)) = x on (-1, 1), infinite at the ends, NaN outside.
 
     >>> import defnpy as dp
-    >>> dp.erfinv(dp.asarray([0.0, 0.5, 1.0]))
-    Tensor([0.       , 0.4769363,       inf], dtype=float32)
+    >>> [round(y, 4) for y in dp.erfinv(dp.asarray([0.0, 0.5, 1.0])).tolist()]
+    [0.0, 0.4769, inf]
     """
     x = np.asarray(x)
     wide = x.astype(np.float64)

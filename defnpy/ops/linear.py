@@ -431,7 +431,7 @@ def iota(*, shape, axis=0, dtype=None):
     """Each element is its own position along ``axis``.
 
     >>> import defnpy as dp
-    >>> dp.iota((2, 3), axis=1)
+    >>> dp.iota(shape=(2, 3), axis=1)
     Tensor([[0, 1, 2],
             [0, 1, 2]], dtype=int64)
     """

@@ -46,7 +46,7 @@ def print_value(x, /, *, label=""):
     ...     dp.print_value(2 * x, label="twice")
     ...     return x
     >>> f(1.5)
-    twice = 3.0
+    twice = 3.
     Tensor(1.5, dtype=float32)
     """
     x = np.asarray(x)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import defnpy as dp
 
 from ..data import mnist
@@ -49,7 +51,8 @@ def execute(command: Command, started: float) -> Result:
 
     Raises ``DataError``, ``ConfigError`` and ``TrainingError`` for what the user can mend.
     """
-    with dp.config(backend=command.settings["backend"]):
+    # A loss that overflows is reported once, by the loop; NumPy's warnings about its steps would only bury that.
+    with dp.config(backend=command.settings["backend"]), np.errstate(all="ignore"):
         prepared = _prepare(command)
         if command.check_gradients:
             began = time.perf_counter()
