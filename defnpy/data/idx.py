@@ -12,25 +12,27 @@ import os
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ..errors import DataError
 
-__all__ = ["read_idx"]
+__all__ = ["read_idx", "read_idx_shape"]
 
 _DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _GZIP_MAGIC = b"\x1f\x8b"
+_HEADER_ROOM = 4096  # the longest header, of 255 axes, has 1024 bytes
 
 
 def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
     """The array in an IDX file, plain or compressed with gzip (told by its first bytes, not by its name).
 
-    Returns an array with the shape and the dtype (uint8, int8, int16, int32, float32 or float64) that the
-    file states, in the machine's byte order. Single-byte arrays are read-only views of the bytes read.
+    Returns an array with the shape and the dtype (uint8, int8, int16, int32, float32 or float64) that the file
+    states, in the machine's byte order. Single-byte arrays are read-only views of the bytes read.
 
-    Raises ``DataError``, naming the file and what was expected, for a file that is missing, unreadable,
-    damaged, of another format, too short or too long.
+    Raises ``DataError``, naming the file and what was expected, for a file that is missing, unreadable, damaged, of
+    another format, too short or too long.
 
     >>> import pathlib, tempfile
     >>> path = pathlib.Path(tempfile.mkdtemp()) / "pair-idx1-ubyte"
@@ -40,17 +42,8 @@ def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
     """
     path = Path(path)
     content = _content(path)
-    if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in _DTYPES:
-        raise DataError(
-            f"{path}: not an IDX file",
-            hint=f"expected two zero bytes, a dtype code and a number of axes; the file starts with "
-            f"{content[:4].hex(' ') or 'nothing, it is empty'}",
-        )
-    dtype, axes = np.dtype(_DTYPES[content[2]]), content[3]
-    start = 4 + 4 * axes
-    if len(content) < start:
-        raise DataError(f"{path}: truncated", hint=f"expected {start} bytes of header, found {len(content)} in all")
-    shape = struct.unpack(f">{axes}I", content[4:start])
+    dtype, shape = _header(path, content)
+    start = 4 + 4 * len(shape)
     expected = start + math.prod(shape) * dtype.itemsize
     if len(content) != expected:
         fault = "truncated" if len(content) < expected else "too long"
@@ -62,10 +55,34 @@ def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
     return array.astype(dtype.newbyteorder("="), copy=False)
 
 
-def _content(path: Path) -> bytes:
-    """The bytes of a file, decompressed if they are gzip's."""
+def read_idx_shape(path: str | os.PathLike[str]) -> tuple[int, ...]:
+    """The shape that an IDX file states in its header; the rest of the file is not read.
+
+    Raises ``DataError`` as :func:`read_idx` does, where the header is missing or no header.
+    """
+    return _header(Path(path), _content(Path(path), _HEADER_ROOM))[1]
+
+
+def _header(path: Path, content: bytes) -> tuple[np.dtype[Any], tuple[int, ...]]:
+    """dtype and shape."""
+    if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in _DTYPES:
+        raise DataError(
+            f"{path}: not an IDX file",
+            hint=f"expected two zero bytes, a dtype code and a number of axes; the file starts with "
+            f"{content[:4].hex(' ') or 'nothing, it is empty'}",
+        )
+    axes = content[3]
+    start = 4 + 4 * axes
+    if len(content) < start:
+        raise DataError(f"{path}: truncated", hint=f"expected {start} bytes of header, found {len(content)} in all")
+    return np.dtype(_DTYPES[content[2]]), struct.unpack(f">{axes}I", content[4:start])
+
+
+def _content(path: Path, room: int | None = None) -> bytes:
+    """The bytes of a file, decompressed if they are gzip's; those within its first ``room`` bytes, if given."""
     try:
-        raw = path.read_bytes()
+        with open(path, "rb") as file:
+            raw = file.read(room)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file", hint="expected an IDX file, plain or compressed with gzip") from None
     except OSError as error:
@@ -73,6 +90,8 @@ def _content(path: Path) -> bytes:
     if not raw.startswith(_GZIP_MAGIC):
         return raw
     try:
+        if room is not None:
+            return zlib.decompressobj(wbits=zlib.MAX_WBITS | 16).decompress(raw)  # 16: with gzip's header
         return gzip.decompress(raw)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(

@@ -10,9 +10,9 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import DataError
-from .idx import read_idx
+from .idx import read_idx, read_idx_shape
 
-__all__ = ["Mnist", "load"]
+__all__ = ["Mnist", "image_shape", "load"]
 
 CLASSES = 10
 _PACKAGED = Path(__file__).parent / "mnist"
@@ -47,7 +47,7 @@ def load(folder: str | os.PathLike[str] | None = None) -> Mnist:
     >>> digits.train_labels[:5]
     array([5, 0, 4, 1, 9], dtype=uint8)
     """
-    paths = [_find(_PACKAGED if folder is None else Path(folder), name) for name in _NAMES]
+    paths = [_find(folder, name) for name in _NAMES]
     with ThreadPoolExecutor(len(paths)) as pool:  # decompression does not hold the interpreter lock
         arrays = list(pool.map(read_idx, paths))
     for images, labels in ((0, 1), (2, 3)):
@@ -62,7 +62,19 @@ def load(folder: str | os.PathLike[str] | None = None) -> Mnist:
     return Mnist(*arrays)
 
 
-def _find(folder: Path, name: str) -> Path:
+def image_shape(folder: str | os.PathLike[str] | None = None) -> tuple[int, ...]:
+    """Height and width of the training images in ``folder``, known at once: only the file's header is read.
+
+    Raises ``DataError`` as :func:`load` does, for what can be seen in the header.
+
+    >>> image_shape()
+    (28, 28)
+    """
+    return read_idx_shape(_find(folder, _NAMES[0]))[1:]
+
+
+def _find(folder: str | os.PathLike[str] | None, name: str) -> Path:
+    folder = _PACKAGED if folder is None else Path(folder)
     for path in (folder / name, folder / f"{name}.gz"):
         if path.is_file():
             return path

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from ..dtypes import DType
@@ -32,6 +34,7 @@ from .kernel import (
     identity,
     sizes_in,
 )
+from .rows import folds, operand_depth, plan_passes
 
 __all__ = ["Emitted", "emit"]
 
@@ -71,35 +74,32 @@ class _Emitter:
         self.blocks: list[list[Statement]] = [[]]
         self.known: list[dict[tuple[Expr, tuple[Index, ...]], tuple[Operand, int]]] = [{}]
         self.used: set[str] = set()
-        self.scratch: dict[Expr, str] = {}  # members spilled to a row of scratch memory, and its name
+        self.passes, spilled = plan_passes(group, plan, stored)
+        self.scratch = dict.fromkeys(spilled, "")  # members written to a row of scratch memory, and its name
         self.written: set[Expr] = set()
         self.variable_depth: dict[str, int] = {}
         self.loop_index: list[Index] = [() if n == 1 else (Term(f"i{a}"),) for a, n in enumerate(group.space)]
 
     def run(self, title: str) -> Emitted:
         rows = self.group.split is not None
-        roots, passes = self._roots()
         prologue: list[Statement] = []
         for node, depth in self.group.depth.items():
             if depth == FILLED:
                 self._fill(node, prologue)
             elif depth == 0 and rows and self.split and node.op.name in FOLDS:
-                self.blocks[0].append(Set(self._accumulator(node), identity(node.op.name, node.dtype)))
+                self._start(node, 0)
         self._open(0, self.split)
         self._row_values(0)
-        for phase in range(passes):
-            members = roots[phase]
-            for node in members:
-                if self._folds(node) and self.group.depth[node] == self.split and rows:
-                    self.blocks[self.split].append(Set(self._accumulator(node), identity(node.op.name, node.dtype)))
+        for phase, members in enumerate(self.passes):
+            for node in filter(self._per_row, members):
+                self._start(node, self.split)
             self._open(self.split, self.ndim)
             for node in members:
                 self._root(node)
             self._close(self.split)
             if rows:
-                for node in members:
-                    if self._folds(node) and self.group.depth[node] == self.split:
-                        self._remember(node, self._natural(node), self._accumulator(node), self.split)
+                for node in filter(self._per_row, members):
+                    self._remember(node, self._natural(node), self._accumulator(node), self.split)
                 self._row_values(phase + 1)
         self._close(0)
         if rows and self.split:
@@ -109,56 +109,11 @@ class _Emitter:
     # -- what is computed when -------------------------------------------------------------------------------------
 
     def _folds(self, node: Expr) -> bool:
-        return node.op.name in FOLDS and node in self.group.depth
+        return folds(self.group, node)
 
-    def _pass_of(self, node: Expr) -> int | None:
-        """The pass over the row in which a member is stored or folded; None for those outside of the inner loops."""
-        depth, phase = self.group.depth[node], self.group.phase[node]
-        if self._folds(node):
-            if self._operand_depth(node) != self.ndim:
-                return None
-            return phase - 1 if depth == self.group.split else phase
-        return phase if depth == self.ndim else None
-
-    def _operand_depth(self, fold: Expr) -> int:
-        """How many loops stand around the values that a reduction folds."""
-        return self.ndim if fold.args[0].shape == self.group.space else self.split
-
-    def _roots(self) -> tuple[list[list[Expr]], int]:
-        """For every pass, the members stored or folded in it; and the members to spill for later passes."""
-        group = self.group
-        by_pass = {node: self._pass_of(node) for node in group.depth}
-        passes = max((p for p in by_pass.values() if p is not None), default=-1) + 1
-        roots: list[list[Expr]] = [
-            [n for n, p in by_pass.items() if p == phase and (self._folds(n) or n in self.stored)]
-            for phase in range(passes)
-        ]
-        for phase in reversed(range(passes)):
-            pending, seen = list(roots[phase]), set(roots[phase])
-            while pending:
-                node = pending.pop()
-                for arg in node.args:
-                    base = viewed(arg, VIEWS, self.plan.place)
-                    if base in seen:
-                        continue
-                    seen.add(base)
-                    if base in self.plan.inline or base not in group.depth:
-                        if base in self.plan.inline:
-                            pending.append(base)
-                        continue
-                    if group.depth[base] != self.ndim or self._folds(base):
-                        continue
-                    earlier = group.phase[base] < phase
-                    if earlier and base in self.stored:
-                        continue
-                    if earlier and not base.op.cheap:
-                        if base not in self.scratch:
-                            self.scratch[base] = ""
-                            roots[group.phase[base]].append(base)
-                        continue
-                    pending.append(base)
-        order = {node: i for i, node in enumerate(group.depth)}
-        return [sorted(members, key=order.__getitem__) for members in roots], passes
+    def _per_row(self, node: Expr) -> bool:
+        """Whether a member is a reduction with one result per row."""
+        return self._folds(node) and self.group.depth[node] == self.group.split
 
     def _root(self, node: Expr) -> None:
         if self._folds(node):
@@ -168,8 +123,7 @@ class _Emitter:
         if node in self.stored:
             self._store(node, value, self.ndim)
         if node in self.scratch:
-            buffer, index = self._scratch(node)
-            self.blocks[self.ndim].append(Store(buffer, index, value))
+            self.blocks[self.ndim].append(Store(*self._scratch(node), value))
 
     def _row_values(self, phase: int) -> None:
         """Store and fold the row values that are known after ``phase`` passes."""
@@ -179,7 +133,7 @@ class _Emitter:
             if self.group.phase[node] != phase:
                 continue
             if self._folds(node) and depth != self.split:
-                if self._operand_depth(node) == self.split:
+                if operand_depth(self.group, node) == self.split:
                     self._fold(node, self.split)
             elif depth == self.split and node in self.stored:
                 value, _ = self._value(node, self._natural(node))
@@ -233,7 +187,7 @@ class _Emitter:
 
     def _result_index(self, fold: Expr) -> tuple[Index, ...]:
         """How the result of a reduction is indexed by the loops around its operand."""
-        operand = self._by_loops(fold.args[0].shape, self._operand_depth(fold))
+        operand = self._by_loops(fold.args[0].shape, operand_depth(self.group, fold))
         axes = fold.kwargs["axis"]
         if fold.kwargs["keepdims"]:
             return tuple(() if a in axes else index for a, index in enumerate(operand))
@@ -273,8 +227,7 @@ class _Emitter:
         inner_pass = len(self.blocks) - 1 == self.ndim and self.group.split is not None
         if depth == self.ndim and inner_pass and node in self.written:
             if node in self.scratch:
-                buffer, flat = self._scratch(node)
-                return self._load_from(buffer, flat, node)
+                return self._load_from(*self._scratch(node), node)
             if node in self.stored:
                 return self._load(node, self._flat(node, index), node.dtype)
         if node.op.name in VIEWS:
@@ -446,6 +399,9 @@ class _Emitter:
                 statement = Loop(term.variable, self._size(f"n{axis}", self.group.space[axis]), [statement])
         prologue.append(statement)
 
+    def _start(self, fold: Expr, depth: int) -> None:
+        self.blocks[depth].append(Set(self._accumulator(fold), identity(fold.op.name, fold.dtype)))
+
     def _fold(self, fold: Expr, depth: int) -> None:
         operand = fold.args[0]
         value, _ = self._value(operand, self._by_loops(operand.shape, depth))
@@ -483,8 +439,7 @@ class _Emitter:
         if node.loc is None:
             return ""
         self.places[node.loc] = None
-        at = node.loc.position
-        return f"{at.text}" if at.text else ""
+        return node.loc.position.text
 
     def _finished(self, title: str, prologue: list[Statement]) -> Emitted:
         products: dict[str, tuple[str, ...]] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -82,12 +83,14 @@ class _Prepared:
 
 
 def _prepare(command: Command) -> _Prepared:
+    folder = command.settings["data_dir"]
+    model = command.net.build(command.settings)
+    init_key, batch_key = dp.random.split(dp.random.key(command.settings["seed"]), 2)
     with ThreadPoolExecutor(1) as pool:
-        loading = pool.submit(mnist.load, command.settings["data_dir"])  # while the compiler loads and starts
-        model = command.net.build(command.settings)
-        init_key, batch_key = dp.random.split(dp.random.key(command.settings["seed"]), 2)
+        loading = pool.submit(mnist.load, folder)
+        # Decompression leaves the interpreter free for the first use of the compiler.
+        params = model.init(init_key, math.prod(mnist.image_shape(folder)))
         dataset = from_mnist(loading.result())
-    params = model.init(init_key, dataset.images.shape[1])
     epoch = max(1, dataset.images.shape[0] // command.settings["batch_size"])
     stop = command.settings["iterations"] if command.epochs is None else command.epochs * epoch
     start = 0
