@@ -2,6 +2,6 @@
 
 from . import mnist
 from .batches import batch_indices
-from .idx import read_idx, read_idx_shape
+from .idx import read_idx
 
-__all__ = ["batch_indices", "mnist", "read_idx", "read_idx_shape"]
+__all__ = ["batch_indices", "mnist", "read_idx"]

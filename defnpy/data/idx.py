@@ -18,11 +18,10 @@ import numpy as np
 
 from ..errors import DataError
 
-__all__ = ["read_idx", "read_idx_shape"]
+__all__ = ["read_idx"]
 
 _DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _GZIP_MAGIC = b"\x1f\x8b"
-_HEADER_ROOM = 4096  # the longest header, of 255 axes, has 1024 bytes
 
 
 def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
@@ -55,14 +54,6 @@ def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
     return array.astype(dtype.newbyteorder("="), copy=False)
 
 
-def read_idx_shape(path: str | os.PathLike[str]) -> tuple[int, ...]:
-    """The shape that an IDX file states in its header; the rest of the file is not read.
-
-    Raises ``DataError`` as :func:`read_idx` does, where the header is missing or no header.
-    """
-    return _header(Path(path), _content(Path(path), _HEADER_ROOM))[1]
-
-
 def _header(path: Path, content: bytes) -> tuple[np.dtype[Any], tuple[int, ...]]:
     """dtype and shape."""
     if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in _DTYPES:
@@ -78,11 +69,10 @@ def _header(path: Path, content: bytes) -> tuple[np.dtype[Any], tuple[int, ...]]
     return np.dtype(_DTYPES[content[2]]), struct.unpack(f">{axes}I", content[4:start])
 
 
-def _content(path: Path, room: int | None = None) -> bytes:
-    """The bytes of a file, decompressed if they are gzip's; those within its first ``room`` bytes, if given."""
+def _content(path: Path) -> bytes:
+    """The bytes of a file, decompressed if they are gzip's."""
     try:
-        with open(path, "rb") as file:
-            raw = file.read(room)
+        raw = path.read_bytes()
     except FileNotFoundError:
         raise DataError(f"{path}: no such file", hint="expected an IDX file, plain or compressed with gzip") from None
     except OSError as error:
@@ -90,8 +80,6 @@ def _content(path: Path, room: int | None = None) -> bytes:
     if not raw.startswith(_GZIP_MAGIC):
         return raw
     try:
-        if room is not None:
-            return zlib.decompressobj(wbits=zlib.MAX_WBITS | 16).decompress(raw)  # 16: with gzip's header
         return gzip.decompress(raw)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(

@@ -10,9 +10,9 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import DataError
-from .idx import read_idx, read_idx_shape
+from .idx import read_idx
 
-__all__ = ["Mnist", "image_shape", "load"]
+__all__ = ["Mnist", "load"]
 
 CLASSES = 10
 _PACKAGED = Path(__file__).parent / "mnist"
@@ -60,17 +60,6 @@ def load(folder: str | os.PathLike[str] | None = None) -> Mnist:
             hint=f"those of {paths[0].name} have shape {train}: expected the same",
         )
     return Mnist(*arrays)
-
-
-def image_shape(folder: str | os.PathLike[str] | None = None) -> tuple[int, ...]:
-    """Height and width of the training images in ``folder``, known at once: only the file's header is read.
-
-    Raises ``DataError`` as :func:`load` does, for what can be seen in the header.
-
-    >>> image_shape()
-    (28, 28)
-    """
-    return read_idx_shape(_find(folder, _NAMES[0]))[1:]
 
 
 def _find(folder: str | os.PathLike[str] | None, name: str) -> Path:

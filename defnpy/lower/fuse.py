@@ -25,7 +25,7 @@ from .. import shapes
 from ..ir.expr import Expr, Graph, topological
 from ..shapes import Shape
 
-__all__ = ["Call", "Group", "Schedule", "Space", "is_virtual", "schedule", "see_through"]
+__all__ = ["FILLED", "FLAT_VIEWS", "FOLDS", "VIEWS", "Call", "Group", "Schedule", "schedule", "viewed"]
 
 INLINE = 48  # operations of a 0-d chain that each reader may repeat
 MEMBERS = 96  # nodes of one group: a kernel that a person can still read
@@ -80,11 +80,6 @@ class Schedule:
     place: dict[Expr, Group | Call]
     inline: set[Expr]
     stored: set[Expr]
-
-
-def is_virtual(node: Expr) -> bool:
-    """Whether a node is only a way of indexing its operand, or a number."""
-    return node.op.name in VIEWS or node.op.name in ("constant", "iota")
 
 
 def plain(shape: Shape) -> Space:
@@ -165,9 +160,8 @@ class _Scheduler:
         for node in self.graph.nodes():
             if self._kind(node) == "call":
                 read = [self._viewed(arg, node) for arg in node.args]
-                needed.update(
-                    base for base in read if base.op.name != "constant"
-                )  # a call is handed numbers as they are
+                # A call is handed numbers as they are.
+                needed.update(base for base in read if base.op.name != "constant")
             if node.op.name == "gather":
                 needed.add(self._viewed(node.args[0], node))
             if node.op.name == "reshape":
@@ -261,8 +255,7 @@ class _Scheduler:
 
     def _leaves_of_copy(self, node: Expr, space: Space) -> Iterator[tuple[Expr, Space]]:
         if node.op.name in VIEWS:
-            base, seen = see_through(node, space)
-            yield from self._leaves(base, seen)
+            yield from self._leaves(*through_one(node, space))
 
     def _leaves(self, arg: Expr, space: Space) -> Iterator[tuple[Expr, Space]]:
         if arg.op.name == "constant":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from .options import natural, one_of, positive_integer, positive_number
 __all__ = ["main"]
 
 PROGRAM = "python -m defnpy.train"
+UNREAD = 1
 REFUSED = 2
 INTERRUPTED = 130  # what a shell reports for a program ended by Ctrl-C
 
@@ -43,7 +45,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the command; the exit status: 0, 2 for an error that the user can mend, 130 after Ctrl-C."""
+    """Run the command; the exit status: 0, 2 for an error that the user can mend, 130 after Ctrl-C, 1 if cut off."""
     started = time.perf_counter()
     try:
         command = parse(arguments)
@@ -54,6 +56,10 @@ def main(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print("interrupted; nothing is saved", file=sys.stderr)
         return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our lines has left (``| head``). What is still buffered must not fail a second time at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return UNREAD
     return INTERRUPTED if result.interrupted else 0
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,14 +81,10 @@ class _Prepared:
 
 
 def _prepare(command: Command) -> _Prepared:
-    folder = command.settings["data_dir"]
     model = command.net.build(command.settings)
+    dataset = from_mnist(mnist.load(command.settings["data_dir"]))
     init_key, batch_key = dp.random.split(dp.random.key(command.settings["seed"]), 2)
-    with ThreadPoolExecutor(1) as pool:
-        loading = pool.submit(mnist.load, folder)
-        # Decompression leaves the interpreter free for the first use of the compiler.
-        params = model.init(init_key, math.prod(mnist.image_shape(folder)))
-        dataset = from_mnist(loading.result())
+    params = model.init(init_key, dataset.images.shape[1])
     epoch = max(1, dataset.images.shape[0] // command.settings["batch_size"])
     stop = command.settings["iterations"] if command.epochs is None else command.epochs * epoch
     start = 0
