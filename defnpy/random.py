@@ -91,7 +91,7 @@ def _counters(shape: shapes.Shape) -> tuple[Any, Any]:
 
 @function
 def split(key: Any, count: int = 2, /) -> Any:
-    """``count`` independent keys: a uint32 tensor of shape (count, 2), to be unpacked or indexed.
+    """``count`` independent keys: a uint32 tensor of shape (count, 2). Index it, or unpack it outside of traced code.
 
     >>> import defnpy as dp
     >>> first, second = dp.random.split(dp.random.key(7))

@@ -11,7 +11,7 @@ from ..ir.expr import Expr
 from ..ops.convert import astype
 from ..shapes import Shape
 from ..source import Location
-from .fuse import FILLED, FLAT_VIEWS, FOLDS, VIEWS, Group, Schedule, viewed
+from .fuse import FILLED, FLAT_VIEWS, VIEWS, Group, Schedule, viewed
 from .kernel import (
     Bound,
     Buffer,
@@ -34,7 +34,7 @@ from .kernel import (
     identity,
     sizes_in,
 )
-from .rows import folds, operand_depth, plan_passes
+from .rows import folds, plan_passes
 
 __all__ = ["Emitted", "emit"]
 
@@ -86,7 +86,7 @@ class _Emitter:
         for node, depth in self.group.depth.items():
             if depth == FILLED:
                 self._fill(node, prologue)
-            elif depth == 0 and rows and self.split and node.op.name in FOLDS:
+            elif depth == 0 and rows and self.split and self._folds(node):
                 self._start(node, 0)
         self._open(0, self.split)
         self._row_values(0)
@@ -133,7 +133,7 @@ class _Emitter:
             if self.group.phase[node] != phase:
                 continue
             if self._folds(node) and depth != self.split:
-                if operand_depth(self.group, node) == self.split:
+                if self.group.folded[node] == self.split:
                     self._fold(node, self.split)
             elif depth == self.split and node in self.stored:
                 value, _ = self._value(node, self._natural(node))
@@ -187,7 +187,7 @@ class _Emitter:
 
     def _result_index(self, fold: Expr) -> tuple[Index, ...]:
         """How the result of a reduction is indexed by the loops around its operand."""
-        operand = self._by_loops(fold.args[0].shape, operand_depth(self.group, fold))
+        operand = self._by_loops(fold.args[0].shape, self.group.folded[fold])
         axes = fold.kwargs["axis"]
         if fold.kwargs["keepdims"]:
             return tuple(() if a in axes else index for a, index in enumerate(operand))

@@ -50,7 +50,7 @@ class Group:
     depth: for each member, how many of the loops it stands in: all of them (one value per point of the space),
     ``split`` (one per row), 0 (one, after all loops), or ``FILLED`` for a reduction into a buffer, of no use inside.
     phase: for a member in all loops, the pass over the row in which it is first known; for a row value, the number
-    of passes after which it is known.
+    of passes after which it is known. folded: for a reduction, the depth at which its operand stands.
     """
 
     space: Shape
@@ -58,6 +58,7 @@ class Group:
     split: int | None = None
     depth: dict[Expr, int] = field(default_factory=dict)
     phase: dict[Expr, int] = field(default_factory=dict)
+    folded: dict[Expr, int] = field(default_factory=dict)
 
 
 @dataclass(eq=False)
@@ -91,13 +92,6 @@ def operand_space(arg: Shape, result: Shape, space: Space) -> Space:
     """How an elementwise node indexed by ``space`` indexes an operand that broadcasts to it."""
     lead = len(result) - len(arg)
     return tuple(ZERO if n == 1 else space[a + lead] for a, n in enumerate(arg))
-
-
-def see_through(node: Expr, space: Space) -> tuple[Expr, Space]:
-    """Follow views down to the value that is read, and how it is indexed then."""
-    while node.op.name in VIEWS:
-        node, space = through_one(node, space)
-    return node, space
 
 
 def through_one(node: Expr, space: Space) -> tuple[Expr, Space]:
@@ -206,7 +200,7 @@ class _Scheduler:
             return False
         cost = 1 if node.op.name != "threefry2x32" else 12
         for arg in node.args:
-            base, _ = see_through(arg, plain(arg.shape))
+            base = viewed(arg, VIEWS, self.place)
             if base in self.cost:
                 cost += self.cost[base]
             elif base.op.family != "leaf" or base.size != 1:
@@ -246,7 +240,9 @@ class _Scheduler:
         elif self._kind(node) in ("view", "leaf"):
             yield from self._leaves_of_copy(node, space)
         elif node.op.name == "gather":
-            yield from self._leaves(node.args[0], (ELSEWHERE,) * node.args[0].ndim)
+            # Any element may be meant, so the source must be complete: no index of the loops is as good as this one.
+            anywhere = (ELSEWHERE,) * node.args[0].ndim
+            yield from ((base, (ELSEWHERE, *seen)) for base, seen in self._leaves(node.args[0], anywhere))
             for index in node.args[1:]:
                 yield from self._leaves(index, space[: index.ndim])
         else:
@@ -278,6 +274,8 @@ class _Scheduler:
             return False
         fold = self._kind(node) == "fold"
         for depth in self._depths(group, space):
+            if fold and depth not in (len(group.space), group.split):
+                continue
             split, target = self._target(group, node, depth) if fold else (group.split, depth)
             phase = self._phase(group, node, row_space(space, group.space, depth), depth, split)
             if phase is None:
@@ -286,6 +284,8 @@ class _Scheduler:
             group.depth[node] = target
             # A reduction is known after its pass, everything else in it.
             group.phase[node] = phase + 1 if fold and target == split else phase
+            if fold:
+                group.folded[node] = depth
             self.place[node] = group
             index = row_space(space, group.space, depth)
             self.stored.update(base for base, _ in self._reads(node, index) if self.place.get(base) is not group)

@@ -5,27 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..ir.expr import Expr
-from .fuse import FOLDS, VIEWS, Group, Schedule, viewed
+from .fuse import VIEWS, Group, Schedule, viewed
 
-__all__ = ["folds", "operand_depth", "plan_passes"]
+__all__ = ["folds", "plan_passes"]
 
 
 def folds(group: Group, node: Expr) -> bool:
     """Whether ``node`` is a reduction among the members."""
-    return node.op.name in FOLDS and node in group.depth
-
-
-def operand_depth(group: Group, fold: Expr) -> int:
-    """How many loops stand around the values that a reduction folds."""
-    ndim = len(group.space)
-    return ndim if fold.args[0].shape == group.space or group.split is None else group.split
+    return node in group.folded
 
 
 def pass_of(group: Group, node: Expr) -> int | None:
     """The pass over the row in which a member is stored or folded; None for those outside of the inner loops."""
     depth, phase, ndim = group.depth[node], group.phase[node], len(group.space)
     if folds(group, node):
-        if operand_depth(group, node) != ndim:
+        if group.folded[node] != ndim:
             return None
         return phase - 1 if depth == group.split else phase
     return phase if depth == ndim else None
@@ -41,14 +35,14 @@ def plan_passes(group: Group, plan: Schedule, stored: set[Expr]) -> tuple[list[l
     roots = [
         [n for n, p in by_pass.items() if p == phase and (folds(group, n) or n in stored)] for phase in range(count)
     ]
-    spilled: list[Expr] = []
+    spilled: dict[Expr, None] = {}
     for phase in reversed(range(count)):
         for node in _read_back(group, plan, stored, roots[phase], phase):
             if node not in stored and node not in spilled:
-                spilled.append(node)
+                spilled[node] = None
                 roots[group.phase[node]].append(node)
     order = {node: i for i, node in enumerate(group.depth)}
-    return [sorted(members, key=order.__getitem__) for members in roots], spilled
+    return [sorted(members, key=order.__getitem__) for members in roots], list(spilled)
 
 
 def _read_back(group: Group, plan: Schedule, stored: set[Expr], roots: list[Expr], phase: int) -> Iterator[Expr]:

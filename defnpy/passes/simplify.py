@@ -119,6 +119,8 @@ def idle_movement(trace: Trace, node: Expr) -> Any:
         return None
     if node.op.name in ("reshape", "broadcast_to", "stop_grad", "slice"):
         return node.args[0]
+    if node.op.name == "flip" and all(node.shape[a] == 1 for a in node.kwargs["axis"]):
+        return node.args[0]
     return node.args[0] if node.op.name == "permute_dims" and node.kwargs["axes"] == tuple(range(node.ndim)) else None
 
 

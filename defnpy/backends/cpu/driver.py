@@ -173,7 +173,7 @@ class _Printer:
         else:
             params = "".join(f", {k}={v!r}" for k, v in node.params)
             self.lines.append(
-                f"{name} = np.ascontiguousarray({node.op.name}({arguments}{params}))  # of defnpy's reference"
+                f"{name} = np.array({node.op.name}({arguments}{params}), order='C')  # of defnpy's reference"
             )
 
     def _product(self, node: Expr) -> None:
@@ -217,16 +217,18 @@ class _Printer:
             return f"np.broadcast_to({inner}, {params['shape']})"
         if node.op.name == "slice":
             parts = zip(params["starts"], params["stops"], params["steps"], strict=True)
-            return f"{inner}[{', '.join(f'{a}:{b}:{s}' for a, b, s in parts)}]"
+            return f"{inner}[{', '.join(f'{a}:{b}:{s}' for a, b, s in parts) or '...'}]"
         if node.op.name == "flip":
             steps = [slice(None, None, -1) if a in params["axis"] else slice(None) for a in range(node.ndim)]
-            return f"{inner}[{', '.join('::-1' if s.step else ':' for s in steps)}]"
+            return f"{inner}[{', '.join('::-1' if s.step else ':' for s in steps) or '...'}]"
         return inner
 
     def _once(self, text: str) -> str:
         """An expression over a temporary alone, worked out before the first call."""
         if not self.addresses or text.isidentifier():
             return text
+        if ".reshape(" in text and any(mark in text for mark in (".T", ".transpose(", "broadcast_to(", "[")):
+            return text  # NumPy may have to copy, and the copy would be as old as the frame
         root = text.removeprefix("np.broadcast_to(").split(".")[0].split("[")[0].split(",")[0]
         if root not in self.temporary:
             return text

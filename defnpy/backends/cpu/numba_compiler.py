@@ -9,7 +9,6 @@ from typing import Any
 import numba
 import numpy as np
 from numba.core import compiler, types
-from numba.core.cpu_options import FastMathOptions
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
@@ -34,7 +33,7 @@ def _fold_sum(context: Any, total: Any, value: Any) -> Any:
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         a, b = args
         if isinstance(signature.return_type, types.Float):
-            return builder.fadd(a, b, flags=("reassoc", "contract"))
+            return builder.fadd(a, b, flags=("reassoc",))
         return builder.add(a, b)
 
     if total != value:
@@ -55,8 +54,9 @@ def _namespace() -> dict[str, Any]:
 def compile_source(filename: str, source: str, dtypes: list[DType], sizes: int) -> Entry:
     """Compile ``def kernel(buffers..., sizes...)`` for flat buffers of ``dtypes`` and 64-bit sizes.
 
-    The buffers are promised not to overlap. Floats follow IEEE rules but for contraction of a * b + c and the order
-    of sums.
+    The buffers are promised not to overlap. Floats follow IEEE rules but for the order of sums. Not even a * b + c is
+    contracted: a value computed twice, in two passes or two kernels, must be the same bits, or the maximum of a row
+    may equal none of its elements.
     """
     namespace = dict(_namespace())
     exec(compile(source, filename, "exec"), namespace)
@@ -68,7 +68,6 @@ def compile_source(filename: str, source: str, dtypes: list[DType], sizes: int) 
     flags.no_cfunc_wrapper = True
     flags.error_model = "numpy"
     flags.noalias = True
-    flags.fastmath = FastMathOptions({"contract"})
     pointers = [types.CPointer(types.uint8 if dtype.kind == "b" else numba.from_dtype(dtype)) for dtype in dtypes]
     cpu_target.typing_context.refresh()
     cpu_target.target_context.refresh()

@@ -1,0 +1,1 @@
+"""Whole training runs, side by side."""

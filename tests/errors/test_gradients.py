@@ -1,0 +1,174 @@
+"""Derivatives that do not exist or were asked for wrongly."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import defnpy as dp
+from defnpy.errors import GradientError
+
+X = dp.asarray([1.0, 2.0, 3.0])
+
+
+def vector(x):
+    return x * 2
+
+
+def boolean(x):
+    return dp.sum(x) > 0
+
+
+def pair(x):
+    return dp.sum(x), x
+
+
+def scalar(x):
+    return dp.sum(x)
+
+
+def nothing(x):
+    dp.sum(x)
+
+
+def mapping(x):
+    return {"loss": dp.sum(x)}
+
+
+WAYS = {
+    "grad": lambda f: dp.grad(f),
+    "value_and_grad": lambda f: dp.value_and_grad(f),
+    "grad of defn": lambda f: dp.grad(dp.defn(f, backend="reference")),
+    "defn of grad": lambda f: dp.defn(dp.grad(f), backend="reference"),
+    "grad of grad": lambda f: dp.grad(lambda x: dp.sum(dp.grad(f)(x))),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_of_a_vector(way, place):
+    with pytest.raises(GradientError) as caught:
+        WAYS[way](vector)(X)
+    assert str(caught.value) == (
+        "grad: vector must return a scalar, not f32[3]\n"
+        + place(vector, "return x * 2", "x * 2")
+        + "\nHint: reduce it, with dp.sum(...) or dp.mean(...), before returning it"
+    )
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_of_a_boolean(way, place):
+    with pytest.raises(GradientError) as caught:
+        WAYS[way](boolean)(X)
+    assert str(caught.value) == (
+        "grad: boolean returns a bool, which has no derivative\n"
+        + place(boolean, "return dp.sum(x) > 0", "dp.sum(x) > 0")
+    )
+
+
+@pytest.mark.parametrize(("function", "kind"), [(pair, "tuple"), (mapping, "dict"), (nothing, "NoneType")])
+def test_of_something_that_is_no_tensor(function, kind, place):
+    def call():
+        dp.grad(function)(X)
+
+    with pytest.raises(GradientError) as caught:
+        call()
+    assert str(caught.value) == (
+        f"grad: {function.__name__} must return one scalar, not {kind}\n"
+        + place(call, "dp.grad(function)(X)", "dp.grad(function)(X)")
+        + "\nHint: return the loss alone, or (loss, everything_else) with has_aux=True"
+    )
+
+
+@pytest.mark.parametrize("constant", [np.ones(2), dp.ones(2)])
+@pytest.mark.xfail(strict=True, reason="a result that depends on no argument is not checked: gradient 0")
+def test_of_a_constant_vector(constant):
+    with pytest.raises(GradientError):
+        dp.grad(lambda x: constant)(X)
+
+
+def test_a_scalar_that_does_not_depend_on_the_argument_has_gradient_zero():
+    for constant in (3.0, 3, dp.asarray(3.0), np.float32(3.0)):
+        g = dp.grad(lambda x, constant=constant: constant)(X)
+        assert g.tolist() == [0.0, 0.0, 0.0] and g.dtype == "float32"
+
+
+@pytest.mark.parametrize("argnums", [1, -2, (0, 1), 5])
+def test_an_argument_that_is_not_there(argnums, place):
+    def call():
+        dp.grad(scalar, argnums)(X)
+
+    number = argnums[1] if isinstance(argnums, tuple) else argnums
+    with pytest.raises(GradientError) as caught:
+        call()
+    assert str(caught.value) == (
+        f"grad: there is no argument {number} to differentiate: the call has 1 positional ones\n"
+        + place(call, "dp.grad(scalar, argnums)(X)", "dp.grad(scalar, argnums)(X)")
+    )
+
+
+def test_the_differentiated_argument_by_name(place):
+    with pytest.raises(GradientError, match="there is no argument 0 to differentiate: the call has 0 positional ones"):
+        dp.grad(scalar)(x=X)
+
+
+@pytest.mark.parametrize("argnums", ["x", None, 0.5, ("x",)])
+@pytest.mark.xfail(strict=True, reason="argnums that are no ints give a bare TypeError")
+def test_argnums_that_are_no_numbers(argnums):
+    with pytest.raises(GradientError):
+        dp.grad(scalar, argnums)(X)
+
+
+@pytest.mark.xfail(strict=True, reason="argnums=(0, 0) gives (0, gradient) instead of an error or the gradient twice")
+def test_argnums_that_name_one_argument_twice():
+    try:
+        first, second = dp.grad(scalar, (0, 0))(X)
+    except GradientError:
+        return
+    assert first.tolist() == second.tolist() == [1.0, 1.0, 1.0]
+
+
+def test_has_aux_with_a_result_that_is_no_pair(place):
+    def triple(x):
+        return dp.sum(x), 1, 2
+
+    def call():
+        dp.grad(triple, has_aux=True)(X)
+
+    with pytest.raises(GradientError) as caught:
+        call()
+    assert str(caught.value) == (
+        "grad: with has_aux=True triple must return (value, aux), not tuple\n"
+        + place(call, "dp.grad(triple, has_aux=True)(X)", "dp.grad(triple, has_aux=True)(X)")
+    )
+
+
+@pytest.mark.xfail(strict=True, reason="the message names the internal class: 'not Expr'")
+def test_has_aux_with_a_lone_scalar_names_no_internal_class():
+    with pytest.raises(GradientError) as caught:
+        dp.grad(scalar, has_aux=True)(X)
+    assert "Expr" not in str(caught.value)
+
+
+def test_has_aux_with_a_vector_loss(place):
+    def loss(x):
+        return x * 2, x
+
+    with pytest.raises(GradientError) as caught:
+        dp.grad(loss, has_aux=True)(X)
+    assert caught.value.what == "grad: loss must return a scalar, not f32[3]"
+    assert caught.value.where == place(loss, "return x * 2, x", "x * 2")
+
+
+def test_flux_style_implicit_parameters_are_refused():
+    """Seed G7: gradient of a function of no arguments with respect to implicit parameters; there are none here."""
+    W = dp.asarray(2.0)
+    with pytest.raises(GradientError, match="there is no argument 0 to differentiate"):
+        dp.grad(lambda: W * 4.0)()
+
+
+def test_a_function_that_is_none():
+    for transform in (dp.grad, dp.value_and_grad):
+        with pytest.raises(TypeError):
+            transform(3)(X)
+    with pytest.raises(TypeError):
+        dp.defn(3)
