@@ -216,7 +216,7 @@ class Defn(Generic[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         if current() is not None:
             return self.function(*args, **kwargs)
-        positional, static = self._bound(args, kwargs)
+        positional, static = self._bound(args, kwargs) if kwargs else (args, kwargs)
         leaves, structure = tree.flatten(positional)
         key = self._key(leaves, structure, static)
         entry = self._entries.get(key)
@@ -233,7 +233,7 @@ class Defn(Generic[P, R]):
 
     def _bound(self, args: Any, kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The positional arguments, some of which may have been given by name, and the static ones."""
-        if not kwargs or not self._positional.intersection(kwargs):
+        if self._positional.isdisjoint(kwargs):
             return args, kwargs
         bound = inspect.signature(self.function).bind(*args, **kwargs)
         return bound.args, bound.kwargs

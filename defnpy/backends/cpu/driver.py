@@ -6,6 +6,9 @@ compiled kernels and works out everything about the temporaries once, in ``prepa
 
 from __future__ import annotations
 
+import ctypes
+import functools
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -40,9 +43,27 @@ def driver(program: Program) -> Driver:
     return Driver(text, _Printer(program, addresses=False).text(), fast.namespace)
 
 
-def address(array: Any) -> int:
-    """Where an array's elements lie."""
+def _documented_address(array: Any) -> int:
     return array.__array_interface__["data"][0]
+
+
+_DATA = object.__basicsize__  # NumPy's C interface fixes it: the pointer to the elements follows the object's header
+_at = ctypes.c_void_p.from_address
+
+
+def _direct_address(array: Any) -> int:
+    return _at(id(array) + _DATA).value or 0
+
+
+def _address() -> Callable[[Any], int]:
+    """The function that tells where an array's elements lie: by the array's C record, which takes a tenth of the time
+    of the documented way, as long as both say the same here."""
+    probes = [np.empty(n, np.float32) for n in (1, 7, 1000)] + [np.zeros((2, 3))[1:]]
+    same = all(_direct_address(p) == _documented_address(p) for p in probes)
+    return _direct_address if same and sys.implementation.name == "cpython" else _documented_address
+
+
+address = _address()
 
 
 def _own(result: Any, *operands: Any) -> Any:
@@ -59,8 +80,7 @@ def _caller(node: Expr) -> Callable[..., Any]:
 
     def call(*operands: Any) -> Any:
         try:
-            with np.errstate(all="ignore"):
-                return _own(node.op.body(*operands, **params), *operands)
+            return _own(node.op.body(*operands, **params), *operands)
         except Mismatch as mismatch:
             raise located(node, mismatch) from None
 
@@ -115,6 +135,10 @@ class _Printer:
         lines = ["def prepare(arrays, status):"]
         lines += [f"    {line}" for line in prepare]
         lines += [f"    return ({', '.join(frame)},)", "", ""]
+        if any(isinstance(s, CallStep) for s in program.steps):
+            # NumPy would warn of overflow in a product; kernels and other libraries give inf and NaN without a word.
+            self.lines = ["with quiet():", *[f"    {line}" for line in self.lines]]
+            self.namespace["quiet"] = functools.partial(np.errstate, all="ignore")
         lines += [f"def program(inputs, {', '.join(frame)}):", *[f"    {line}" for line in [*unpack, *self.lines]], ""]
         return "\n".join(lines)
 
