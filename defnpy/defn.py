@@ -19,7 +19,7 @@ from .dtypes import DType, as_dtype
 from .errors import ConfigError, TraceError, TreeError
 from .ir.aval import Aval
 from .ir.expr import Graph, Value
-from .ir.trace import aval_of, current
+from .ir.trace import aval_of, current, function
 from .passes.pipeline import optimize
 from .shapes import as_shape
 from .source import capture, quote
@@ -80,6 +80,7 @@ class Spec(Value):
         return f"spec({self.aval})"
 
 
+@function
 def spec(shape: int | Sequence[int], dtype: Any = "float32") -> Spec:
     """A stand-in for a tensor of ``shape`` and ``dtype``, for ``f.compile``, ``f.expr`` and ``f.source``.
 
@@ -146,6 +147,12 @@ def _array(value: Any, dtype: DType) -> np.ndarray[Any, Any]:
     if type(value) is Tensor:
         array: np.ndarray[Any, Any] = value._array
         return array if array.flags.c_contiguous else np.ascontiguousarray(array)
+    if isinstance(value, Value):
+        raise TraceError(
+            f"{value!r} stands for a tensor and has no elements",
+            where=quote(capture()),
+            hint="call with a tensor, or compile for a spec: f.compile(dp.spec(...))",
+        )
     return np.asarray(value, dtype=dtype, order="C")
 
 
@@ -245,9 +252,6 @@ class Defn(Generic[P, R]):
             hash(key)
         except TypeError:
             raise self._unhashable(leaves, static) from None
-        for name, value in static.items():
-            if isinstance(value, (Value, np.ndarray)):
-                raise self._array_by_keyword(name)
         return key
 
     def _unhashable(self, leaves: list[Any], static: dict[str, Any]) -> Exception:
@@ -275,6 +279,9 @@ class Defn(Generic[P, R]):
         )
 
     def _compile(self, key: Any, positional: tuple[Any, ...], static: dict[str, Any]) -> _Entry:
+        for name, value in static.items():
+            if any(isinstance(leaf, (Value, np.ndarray)) for leaf in tree.leaves(value)):
+                raise self._array_by_keyword(name)
         started = time.perf_counter()
         compiled = self._compiled(positional, static, key[2])
         entry = self._entries[key] = _Entry(compiled, watch(self.function), [positional, static])

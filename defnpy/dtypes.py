@@ -76,13 +76,13 @@ def as_dtype(value: object) -> DType:
     if value is float:
         return DEFAULT_FLOAT
     try:
-        dtype = np.dtype(value)  # type: ignore[call-overload]
+        dtype = np.dtype(value).newbyteorder("=")  # type: ignore[call-overload]
     except TypeError:
         dtype = None
     if dtype is None or dtype not in _SHORT:
         raise DTypeError(f"{value!r} is not a dtype of defnpy", hint=f"use one of {', '.join(str(d) for d in ALL)}")
-    native: DType = dtype.newbyteorder("=")
-    return native
+    result: DType = dtype
+    return result
 
 
 def short_name(dtype: DType) -> str:

@@ -13,7 +13,7 @@ from functools import lru_cache
 from types import CodeType, FrameType
 from typing import NamedTuple
 
-__all__ = ["Location", "Position", "capture", "quote"]
+__all__ = ["Location", "Position", "capture", "quote", "variable"]
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _EXAMPLES = os.path.join(_PACKAGE, "train") + os.sep  # floor 9 is written as a user would write it
@@ -60,6 +60,16 @@ def capture() -> Location | None:
             return Location(code, frame.f_lasti)
         frame = frame.f_back
     return None
+
+
+def variable(name: str) -> object:
+    """What a name stands for in the user's frame, or None."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and _is_own(frame.f_code.co_filename):
+        frame = frame.f_back
+    if frame is None:
+        return None
+    return frame.f_locals.get(name, frame.f_globals.get(name))
 
 
 def _is_own(filename: str) -> bool:

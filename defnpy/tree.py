@@ -59,18 +59,29 @@ def leaves(tree: Any) -> list[Any]:
 def map(function: Callable[..., Any], tree: Any, *rest: Any) -> Any:
     """Apply ``function`` to corresponding leaves; raises ``TreeError`` where the structures differ.
 
+    Where another container has None in place of a leaf of the first, that leaf is kept as it is: gradients have None
+    for functions and strings among the parameters.
+
     >>> import defnpy as dp
     >>> dp.tree.map(lambda w, g: w - g, {"w": 3, "b": [4]}, {"w": 1, "b": [1]})
     {'w': 2, 'b': [3]}
+    >>> dp.tree.map(lambda w, g: w - g, {"w": 3, "act": "relu"}, {"w": 1, "act": None})
+    {'w': 2, 'act': 'relu'}
     """
     found, structure = flatten(tree)
     columns = [found]
     for number, other in enumerate(rest, 2):
-        other_leaves, other_structure = flatten(other)
-        if other_structure != structure:
+        column: list[Any]
+        try:
+            column = structure.flatten_up_to(other)
+        except ValueError:
+            column = [other]
+        single = all(v is None or optree.tree_is_leaf(v, namespace=NAMESPACE) for v in column)
+        if len(column) != len(found) or not single:
             raise TreeError(f"tree.map: container {number} differs from the first: {difference(tree, other)}")
-        columns.append(other_leaves)
-    return unflatten(structure, [function(*row) for row in zip(*columns, strict=True)])
+        columns.append(column)
+    rows = zip(*columns, strict=True)
+    return unflatten(structure, [row[0] if any(v is None for v in row[1:]) else function(*row) for row in rows])
 
 
 def paths(tree: Any, root: str = "") -> list[str]:

@@ -52,6 +52,9 @@ def asarray(obj: Any, /, *, dtype: Any = None, copy: bool | None = None) -> Any:
             array = np.asarray(obj)
         except ValueError as problem:
             raise Mismatch(f"the nested lists are ragged: {problem}") from None
+        if array.dtype == object and any(isinstance(leaf, int) and abs(leaf) >= 2**63 for leaf in _flat(obj)):
+            large = next(leaf for leaf in _flat(obj) if isinstance(leaf, int) and abs(leaf) >= 2**63)
+            raise Mismatch(f"{large} fits no integer dtype", hint="write it as a float", error=DTypeError)
         if array.dtype == object or array.dtype.kind not in "biuf":
             raise Mismatch(f"{type(obj).__name__} of {array.dtype} holds no numbers", error=DTypeError)
         if target is None and not hasattr(obj, "__array__") and not hasattr(obj, "__array_interface__"):

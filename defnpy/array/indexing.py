@@ -12,6 +12,7 @@ from ..errors import DTypeError, IndexingError, Mismatch
 from ..ir.expr import Expr, Value
 from ..ir.trace import aval_of, function
 from ..ops import linear
+from ..ops.convert import cast
 
 __all__ = ["At", "getitem", "take", "take_along_axis"]
 
@@ -42,6 +43,8 @@ def getitem(x: Any, index: Any) -> Any:
             start = shapes.check_bounds(entry, n, axis)
             stop = start + 1
         else:
+            if isinstance(entry, _Places):
+                entry = entry.along(axis, n)
             if isinstance(entry, int):
                 entry = np.asarray(shapes.check_bounds(entry, n, axis))
             advanced.append((axis, entry))
@@ -124,7 +127,7 @@ def _entry(entry: Any) -> list[Any]:
         if array.size == 0 and isinstance(entry, list):
             array = array.astype(np.int64)
         if array.dtype.kind == "b":
-            return list(np.nonzero(array))
+            return [_Places(places, n) for places, n in zip(np.nonzero(array), array.shape, strict=True)]
         if array.dtype.kind not in "iu":
             raise Mismatch(f"an index is an integer, not {array.dtype}", error=IndexingError)
         return [entry if isinstance(entry, Value) else array]
@@ -132,6 +135,20 @@ def _entry(entry: Any) -> list[Any]:
         return [operator.index(entry)]
     except TypeError:
         raise Mismatch(f"{type(entry).__name__} {entry!r} is no index", error=IndexingError) from None
+
+
+class _Places:
+    """Where a mask holds along one of its axes, of ``size``."""
+
+    def __init__(self, places: np.ndarray[Any, Any], size: int) -> None:
+        self._places = places
+        self._size = size
+
+    def along(self, axis: int, n: int) -> np.ndarray[Any, Any]:
+        """The places, as indices of an axis that must have the mask's size."""
+        if n != self._size:
+            raise Mismatch(f"a mask of size {self._size} stands for axis {axis} of size {n}", error=IndexingError)
+        return self._places
 
 
 def _slice(entry: slice, n: int) -> tuple[int, int, int, bool]:
@@ -212,7 +229,7 @@ class At:
         Tensor([[0., 1., 0.],
                 [0., 2., 0.]], dtype=float32)
         """
-        return _update(linear.scatter_set, self._x, self._index, values)
+        return set_at(self._x, self._index, values)
 
     def add(self, values: Any) -> Any:
         """A copy of x with ``values`` (broadcast) added at the place; an element named twice gets both.
@@ -221,7 +238,7 @@ class At:
         >>> dp.zeros((3,)).at[dp.asarray([0, 2, 0])].add(1.0)
         Tensor([2., 0., 1.], dtype=float32)
         """
-        return _update(linear.scatter_add, self._x, self._index, values)
+        return add_at(self._x, self._index, values)
 
     def get(self) -> Any:
         """``x[index]``."""
@@ -229,16 +246,27 @@ class At:
 
 
 @function
+def set_at(x: Any, index: Any, values: Any, /) -> Any:
+    """``x.at[index].set(values)``."""
+    return _update(linear.scatter_set, x, index, values)
+
+
+@function
+def add_at(x: Any, index: Any, values: Any, /) -> Any:
+    """``x.at[index].add(values)``."""
+    return _update(linear.scatter_add, x, index, values)
+
+
 def _update(scatter: Any, x: Any, index: Any, values: Any) -> Any:
     # Index the positions instead of the elements: any index at all becomes a list of places in the flat tensor.
     positions = getitem(linear.reshape(linear.iota(shape=(x.size,)), shape=x.shape), index)
     aval = aval_of(values)
-    if not aval.weak and aval.dtype != x.dtype and aval.dtype.kind == "f" and x.dtype.kind != "f":
+    if aval.dtype.kind == "f" and x.dtype.kind != "f":
+        wanted = "float32" if aval.weak else aval.dtype
         raise Mismatch(
-            f"{aval} values do not fit into {x.aval}", hint=f"convert first: x.astype('{aval.dtype}')", error=DTypeError
+            f"{aval} values do not fit into {x.aval}", hint=f"convert first: x.astype('{wanted}')", error=DTypeError
         )
-    if isinstance(values, (bool, int, float)):
-        values = x.dtype.type(values)
+    values = cast(values, x.dtype)
     if shapes.broadcast(aval.shape, positions.shape) != positions.shape:
         raise Mismatch(f"values of shape {aval.shape} do not fit the indexed place of shape {positions.shape}")
     values = linear.broadcast_to(values, shape=positions.shape)

@@ -178,6 +178,8 @@ def concat(xs: Sequence[Any], /, *, axis: int | None = 0) -> Any:
     >>> dp.concat([dp.asarray([1, 2]), dp.asarray([3])])
     Tensor([1, 2, 3], dtype=int64)
     """
+    if not xs:
+        raise Mismatch("needs at least one tensor")
     if axis is None:
         return linear.concat_(*[ravel(x) for x in xs], axis=0)
     return linear.concat_(*xs, axis=axis)

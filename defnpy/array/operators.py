@@ -11,7 +11,7 @@ from ..ir.expr import Expr, Value
 from ..ir.trace import function
 from ..ops import elementwise as e
 from ..ops import linear, logic, reduce
-from ..source import capture, quote
+from ..source import capture, quote, variable
 from . import indexing, manipulation, products, statistics
 
 __all__ = ["fill"]
@@ -157,20 +157,30 @@ def _rewritten() -> str:
     except (SyntaxError, IndexError):
         return ""
     if isinstance(statement, ast.AugAssign):
-        target, value = ast.unparse(statement.target), ast.unparse(statement.value)
-        if isinstance(statement.target, ast.Subscript):
-            name, index = ast.unparse(statement.target.value), ast.unparse(statement.target.slice)
+        target = statement.target
+        if isinstance(target, ast.Subscript) and _holds_elements(target):
             if isinstance(statement.op, (ast.Add, ast.Sub)):
-                change = value if isinstance(statement.op, ast.Add) else f"-({value})"
-                return f"{name} = {name}.at[{index}].add({change})"
-            changed = ast.unparse(ast.BinOp(statement.target, statement.op, statement.value))
-            return f"{name} = {name}.at[{index}].set({changed})"
-        return f"{target} = {ast.unparse(ast.BinOp(statement.target, statement.op, statement.value))}"
+                value = ast.unparse(statement.value)
+                return f"{_at(target)}.add({value if isinstance(statement.op, ast.Add) else f'-({value})'})"
+            return f"{_at(target)}.set({ast.unparse(ast.BinOp(target, statement.op, statement.value))})"
+        return f"{ast.unparse(target)} = {ast.unparse(ast.BinOp(target, statement.op, statement.value))}"
     if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Subscript):
-        place = statement.targets[0]
-        name, index = ast.unparse(place.value), ast.unparse(place.slice)
-        return f"{name} = {name}.at[{index}].set({ast.unparse(statement.value)})"
+        return f"{_at(statement.targets[0])}.set({ast.unparse(statement.value)})"
     return ""
+
+
+def _at(place: ast.Subscript) -> str:
+    """``x = x.at[i]`` for the place ``x[i]``."""
+    name = ast.unparse(place.value)
+    parts = place.slice.elts if isinstance(place.slice, ast.Tuple) else [place.slice]
+    return f"{name} = {name}.at[{', '.join(ast.unparse(part) for part in parts)}]"
+
+
+def _holds_elements(place: ast.Subscript) -> bool:
+    """Whether ``x[i]`` is a part of a tensor, and not a tensor in a dict or a list."""
+    if isinstance(place.value, ast.Name):
+        return isinstance(variable(place.value.id), Value)
+    return not (isinstance(place.slice, ast.Constant) and isinstance(place.slice.value, str))
 
 
 @function
@@ -198,17 +208,18 @@ def _bool(self: Any) -> NoReturn:
     )
 
 
+_CHOOSE = "choose between values with dp.where(condition, x, y)"
+
+
 def _condition_hint() -> str:
     location = capture()
-    text = location.position.text if location is not None else ""
-    try:
-        header = text if text.endswith(":") else text + ":" if text.startswith(("if ", "while ")) else text
-        node = ast.parse(header.removeprefix("el") + (" pass" if header.endswith(":") else "")).body[0]
-    except (SyntaxError, IndexError):
-        return "choose between values with dp.where(condition, x, y)"
+    node = _statement(location.position.text) if location is not None else None
+    if node is None:
+        return _CHOOSE
     tests = [n.test for n in ast.walk(node) if isinstance(n, (ast.If, ast.While, ast.IfExp, ast.Assert))]
     if isinstance(node, ast.If) or any(isinstance(n, ast.IfExp) for n in ast.walk(node)):
-        return f"choose between values: dp.where({ast.unparse(tests[0])}, value_if_true, value_if_false)"
+        condition = ast.unparse(_Elementwise().visit(tests[0]))
+        return f"choose between values: dp.where({condition}, value_if_true, value_if_false)"
     if isinstance(node, ast.While):
         return "repeat a number of times that is known while tracing: for _ in range(n), with n keyword-only"
     operators = [type(n.op) for n in ast.walk(node) if isinstance(n, ast.BoolOp)]
@@ -217,7 +228,45 @@ def _condition_hint() -> str:
         return f"combine conditions with {symbol}: (a) {symbol} (b)"
     if any(isinstance(n, ast.UnaryOp) and isinstance(n.op, ast.Not) for n in ast.walk(node)):
         return "negate with ~condition"
-    return "choose between values with dp.where(condition, x, y)"
+    return _CHOOSE
+
+
+def _statement(text: str) -> ast.stmt | None:
+    """The statement that a line of a function begins, or None when the line does not stand alone."""
+    text = text.removeprefix("el") if text.startswith("elif") else text
+    for body in (text, f"{text} pass"):
+        try:
+            function = ast.parse(f"def f():\n {body}").body[0]
+        except SyntaxError:
+            continue
+        assert isinstance(function, ast.FunctionDef)
+        return function.body[0]
+    return None
+
+
+class _Elementwise(ast.NodeTransformer):
+    """A condition in the operators that work on tensors: & for and, | for or, ~ for not."""
+
+    def visit_BoolOp(self, node: ast.BoolOp) -> ast.AST:
+        operator: ast.operator = ast.BitAnd() if isinstance(node.op, ast.And) else ast.BitOr()
+        result = self.visit(node.values[0])
+        for value in node.values[1:]:
+            result = ast.BinOp(result, operator, self.visit(value))
+        return result
+
+    def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.AST:
+        operand = self.visit(node.operand)
+        return ast.UnaryOp(ast.Invert(), operand) if isinstance(node.op, ast.Not) else ast.UnaryOp(node.op, operand)
+
+
+def _format(self: Any, specification: str) -> str:
+    if specification:
+        raise TraceError(
+            f"a traced value {self.aval} has no number to format as {specification!r}",
+            where=quote(capture()),
+            hint="print it when the program runs: dp.print_value(x, label=...)",
+        )
+    return _expr_repr(self)
 
 
 def _len(self: Any) -> int:
@@ -263,6 +312,7 @@ _REFUSED_BY_EXPR: dict[str, Any] = {
     "__index__": _number("int"),
     "item": _number("item"),
     "tolist": _number("tolist"),
+    "__format__": _format,
     "__len__": _len,
     "__iter__": _iterate,
     "__array__": _refuse(

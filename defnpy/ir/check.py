@@ -25,7 +25,7 @@ def verify(graph: Graph) -> Graph:
 
     >>> import defnpy as dp
     >>> len(dp.debug.verify(dp.defn(lambda x: dp.exp(x) + 1).expr(1.0)).nodes())
-    4
+    6
     """
     inputs = set(graph.inputs)
     if len(inputs) != len(graph.inputs):

@@ -94,7 +94,7 @@ class Trace:
             if not value.trace.open:
                 raise LeakError(
                     f"a traced value {value.aval} is used after the function that made it has returned",
-                    where=quote(value.loc),
+                    where=quote(value.loc) or quote(capture()),
                     hint="return it from that function instead of storing it in an outer variable",
                 )
         elif isinstance(value, np.generic):

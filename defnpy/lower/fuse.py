@@ -134,6 +134,12 @@ def viewed(arg: Expr, views: tuple[str, ...], place: Collection[Expr] = frozense
     return arg
 
 
+def _counts(node: Expr) -> bool:
+    """Whether a node is a number that is not negative."""
+    node = viewed(node, VIEWS)
+    return node.op.name == "constant" and bool(node.kwargs["value"].value >= 0)
+
+
 def schedule(graph: Graph) -> Schedule:
     """Assign every node to a group, a call, or its readers."""
     return _Scheduler(graph).run()
@@ -173,6 +179,8 @@ class _Scheduler:
             return "leaf"
         if op.name in VIEWS:
             return "view"
+        if op.name == "pow" and node.dtype.kind in "iu" and not _counts(node.args[1]):
+            return "call"  # a negative exponent must be an error
         if op.name == "gather" or (op.family == "elementwise" and op.scalar is not None):
             return "map"
         return "fold" if op.family == "reduction" and op.name in FOLDS else "call"

@@ -88,7 +88,7 @@ class Load:
 
 @dataclass
 class Bound:
-    """``name = value`` counted from the front; outside of ``size`` the kernel ends with status ``code``."""
+    """``name = value`` counted from the front; outside of ``size`` the kernel ends with a status of ``code``."""
 
     name: str
     value: Operand

@@ -73,16 +73,22 @@ astype = Op(
 def cast(value: Any, dtype: DType, weak: bool = False) -> Any:
     """An operand in ``dtype``: a NumPy scalar for a Python number, a cast node where one is needed."""
     if isinstance(value, (bool, int, float)) and not isinstance(value, np.generic):
-        try:
-            return dtype.type(value)
-        except OverflowError:
-            raise Mismatch(
-                f"{value} does not fit {dtype}", hint=f"convert the tensor first: x.astype({np.min_scalar_type(value)})"
-            ) from None
+        number = _number(value, dtype)
+        return astype(number, dtype=dtype, weak=True) if weak else number
     aval = aval_of(value)
     if aval.dtype == dtype and aval.weak == weak:
         return value
     return astype(value, dtype=dtype, weak=weak)
+
+
+def _number(value: bool | int | float, dtype: DType) -> Any:
+    try:
+        with np.errstate(over="ignore"):  # a float out of range is inf, as in NumPy
+            return dtype.type(value)
+    except OverflowError:
+        fits = -(2**63) <= value < 2**64
+        hint = f"convert the tensor first: x.astype({np.min_scalar_type(value)})" if fits else "write it as a float"
+        raise Mismatch(f"{value} does not fit {dtype}", hint=hint, error=DTypeError) from None
 
 
 def one_dtype(op: Op, args: Sequence[Any]) -> Sequence[Any]:

@@ -11,7 +11,7 @@ import numpy as np
 from .. import shapes, tree
 from ..dtypes import cotangent_dtype
 from ..errors import GradientError
-from ..ir.expr import Expr, topological
+from ..ir.expr import Expr, Value, topological
 from ..ir.trace import Trace, aval_of, current
 from ..ops.convert import astype, cast
 from ..ops.linear import broadcast_to, reshape, sum_
@@ -84,14 +84,20 @@ def value_and_gradient(function: Callable[..., Any], argnums: int | tuple[int, .
 
     @functools.wraps(function)
     def transformed(*args: Any, **kwargs: Any) -> ValueAndGrad:
-        numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+        numbers = argnums if isinstance(argnums, tuple) else (argnums,)
         for number in numbers:
+            if not isinstance(number, int):
+                raise GradientError(
+                    f"grad: argnums names arguments by number, not by {number!r}", where=quote(capture())
+                )
             if not -len(args) <= number < len(args):
                 raise GradientError(
                     f"grad: there is no argument {number} to differentiate: the call has {len(args)} positional ones",
                     where=quote(capture()),
                 )
         chosen = tuple(number % len(args) for number in numbers)
+        if len(set(chosen)) != len(chosen):
+            raise GradientError(f"grad: argnums {numbers} names an argument twice", where=quote(capture()))
 
         def of_chosen(*values: Any) -> Any:
             every = list(args)
@@ -141,27 +147,33 @@ def _scalar(function: Any, result: Any, has_aux: bool) -> Any:
     if has_aux:
         if not isinstance(result, tuple) or len(result) != 2:
             raise GradientError(
-                f"grad: with has_aux=True {name} must return (value, aux), not {type(result).__name__}",
+                f"grad: with has_aux=True {name} must return (value, aux), not {_kind(result)}",
                 where=quote(capture()),
             )
         result = result[0]
     if not is_tensor(result):
         raise GradientError(
-            f"grad: {name} must return one scalar, not {type(result).__name__}",
+            f"grad: {name} must return one scalar, not {_kind(result)}",
             where=quote(capture()),
             hint="return the loss alone, or (loss, everything_else) with has_aux=True",
         )
-    if not isinstance(result, Expr):
-        return None  # a constant: it depends on nothing
-    if result.shape != ():
+    aval = aval_of(result)
+    place = quote(result.loc) if isinstance(result, Expr) else ""
+    if aval.shape != ():
         raise GradientError(
-            f"grad: {name} must return a scalar, not {result.aval}",
-            where=quote(result.loc) or quote(capture()),
+            f"grad: {name} must return a scalar, not {aval}",
+            where=place or quote(capture()),
             hint="reduce it, with dp.sum(...) or dp.mean(...), before returning it",
         )
+    if not isinstance(result, Expr):
+        return None  # a constant: it depends on nothing
     if cotangent_dtype(result.dtype) is None:
-        raise GradientError(f"grad: {name} returns a {result.dtype}, which has no derivative", where=quote(result.loc))
+        raise GradientError(f"grad: {name} returns a {result.dtype}, which has no derivative", where=place)
     return result
+
+
+def _kind(value: Any) -> str:
+    return str(value.aval) if isinstance(value, Value) else type(value).__name__
 
 
 def _gradients(trace: Trace, inputs: list[Expr], value: Expr | None) -> list[Expr]:

@@ -142,7 +142,6 @@ def test_index_arrays_that_do_not_broadcast():
         dp.asarray(A)[[0, 1], [0, 1, 2]]
 
 
-@pytest.mark.xfail(strict=True, reason="a mask of another shape is not compared with the axes it stands for")
 @pytest.mark.parametrize("mask", [[True], [True, False, False]])
 def test_a_mask_of_another_shape_is_refused(mask):
     mask = np.array(mask)

@@ -37,7 +37,6 @@ def test_an_array_by_keyword(array, place):
     )
 
 
-@pytest.mark.xfail(strict=True, reason="a tensor in a tuple is hashable by identity and passes as static")
 def test_a_tensor_in_a_tuple_by_keyword():
     with pytest.raises(TraceError):
         scaled(X, k=(1, dp.ones(3)))
@@ -83,7 +82,6 @@ def test_a_wrong_signature_is_pythons_own_error(call, text):
         call()
 
 
-@pytest.mark.xfail(strict=True, reason="calling with a spec is NumPy's 'setting an array element with a sequence'")
 def test_a_call_with_a_spec():
     with pytest.raises((TraceError, TreeError)):
         scaled(dp.spec(3))

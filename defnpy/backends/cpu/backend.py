@@ -18,7 +18,7 @@ from ..reference import located
 from . import prelude
 from .compile import Function, function
 from .driver import Driver, driver
-from .render import render
+from .render import STATUS, render
 
 __all__ = ["CpuBackend", "CpuExecutable"]
 
@@ -83,9 +83,10 @@ class CpuExecutable:
         return prepared
 
     def _fail(self, step: int, status: Any) -> None:
-        node, axis = self._steps[step].emitted.checks[int(status) - 1]
+        index, code = divmod(int(status), STATUS)
+        node, axis = self._steps[step].emitted.checks[code - 1]
         n = node.args[0].shape[axis]
-        mismatch = Mismatch(f"an index is out of bounds for axis {axis} of size {n}", error=IndexingError)
+        mismatch = Mismatch(f"index {index} is out of bounds for axis {axis} of size {n}", error=IndexingError)
         raise located(node, mismatch)
 
     def source(self) -> str:
