@@ -164,6 +164,13 @@ def _leaf_key(leaf: Any) -> Hashable:
     return leaf
 
 
+def _static_key(value: Any) -> Hashable:
+    """A static value with its type: 1, 1.0 and True are equal, and so are 0.0 and -0.0, but they are not the same."""
+    if isinstance(value, tuple):
+        return (type(value), *map(_static_key, value))
+    return (type(value), repr(value)) if isinstance(value, float) else (type(value), value)
+
+
 def _key_text(key: Hashable) -> str:
     return str(key) if isinstance(key, Aval) else repr(key)
 
@@ -175,13 +182,14 @@ class _Entry:
         self.compiled = compiled
         self.captured = compiled._staged.captured
         self._watched = watched
+        self._fixed = frozenset(map(id, compiled._staged.read))
         self._kept = kept  # static arguments, kept alive because the key knows some of them by identity
-        origin: dict[int, tuple[int, int]] = {}
+        places: dict[int, list[tuple[int, int]]] = {}
         for w, variable in enumerate(watched):
-            origin |= {
-                id(leaf): (w, i) for i, leaf in enumerate(variable.leaves) if isinstance(leaf, (Tensor, np.ndarray))
-            }
-        self._origins = [origin.get(id(value)) for value in self.captured]
+            for i, leaf in enumerate(variable.leaves):
+                if isinstance(leaf, (Tensor, np.ndarray)):
+                    places.setdefault(id(leaf), []).append((w, i))
+        self._places = [places.get(id(value), []) for value in self.captured]
 
     def captures(self) -> list[Any] | None:
         """The captured values as they are now, or None when the function must be traced again."""
@@ -189,14 +197,17 @@ class _Entry:
             return self.captured
         values = []
         for variable in self._watched:
-            found = variable.values()
+            found = variable.values(self._fixed)
             if found is None:
                 return None
             values.append(found)
-        return [
-            value if origin is None else values[origin[0]][origin[1]]
-            for value, origin in zip(self.captured, self._origins, strict=True)
-        ]
+        result = []
+        for value, places in zip(self.captured, self._places, strict=True):
+            now = [values[w][i] for w, i in places] or [value]
+            if any(other is not now[0] for other in now):
+                return None  # several names held one tensor, and no longer do
+            result.append(now[0])
+        return result
 
 
 class Defn(Generic[P, R]):
@@ -247,7 +258,8 @@ class Defn(Generic[P, R]):
 
     def _key(self, leaves: list[Any], structure: tree.Structure, static: dict[str, Any]) -> Any:
         backend = self._backend or options().backend
-        key = (structure, tuple([_leaf_key(leaf) for leaf in leaves]), backend, *sorted(static.items()))
+        named = [(name, _static_key(static[name])) for name in sorted(static)] if static else ()
+        key = (structure, tuple([_leaf_key(leaf) for leaf in leaves]), backend, *named)
         try:
             hash(key)
         except TypeError:
@@ -337,6 +349,15 @@ class Defn(Generic[P, R]):
         return f"<defn {self.__name__}>"
 
 
+def _static_text(key: Any) -> str:
+    if key is None:
+        return "its default"
+    kind, *values = key
+    if isinstance(values[0] if values else None, tuple) or kind is tuple:
+        return f"({', '.join(map(_static_text, values))})"
+    return str(values[0]) if kind is float else repr(values[0])
+
+
 def _changed(before: Any, now: Any, names: list[str]) -> str:
     """Which part of the key of a call differs from the one before, in words."""
     if before[0] != now[0]:
@@ -349,7 +370,8 @@ def _changed(before: Any, now: Any, names: list[str]) -> str:
     old_static, new_static = dict(before[3:]), dict(now[3:])
     for name in {**old_static, **new_static}:
         if old_static.get(name) != new_static.get(name):
-            return f"the static argument {name} changed from {old_static.get(name)!r} to {new_static.get(name)!r}"
+            old, new = (_static_text(keys.get(name)) for keys in (old_static, new_static))
+            return f"the static argument {name} changed from {old} to {new}"
     return "a value that it captures from outside changed its shape, dtype or number"
 
 

@@ -13,7 +13,7 @@ from functools import lru_cache
 from types import CodeType, FrameType
 from typing import NamedTuple
 
-__all__ = ["Location", "Position", "capture", "quote", "variable"]
+__all__ = ["Location", "Position", "capture", "is_own", "quote", "variable"]
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _EXAMPLES = os.path.join(_PACKAGE, "train") + os.sep  # floor 9 is written as a user would write it
@@ -55,7 +55,7 @@ def capture() -> Location | None:
         code = frame.f_code
         own = _own.get(code)
         if own is None:
-            own = _own[code] = _is_own(code.co_filename)
+            own = _own[code] = is_own(code.co_filename)
         if not own:
             return Location(code, frame.f_lasti)
         frame = frame.f_back
@@ -65,14 +65,15 @@ def capture() -> Location | None:
 def variable(name: str) -> object:
     """What a name stands for in the user's frame, or None."""
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and _is_own(frame.f_code.co_filename):
+    while frame is not None and is_own(frame.f_code.co_filename):
         frame = frame.f_back
     if frame is None:
         return None
     return frame.f_locals.get(name, frame.f_globals.get(name))
 
 
-def _is_own(filename: str) -> bool:
+def is_own(filename: str) -> bool:
+    """Whether a file belongs to the library, or to no file a user wrote."""
     if filename.startswith("<") and not filename.startswith(("<stdin", "<ipython", "<doctest", "<string")):
         return True  # frozen importlib, generated kernels and generated dataclass methods
     path = os.path.abspath(filename)

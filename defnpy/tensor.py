@@ -10,6 +10,7 @@ from .dtypes import as_dtype
 from .errors import TraceError
 from .ir.aval import Aval
 from .ir.expr import Value
+from .ir.trace import note_read
 
 __all__ = ["Tensor", "wrap"]
 
@@ -39,6 +40,7 @@ class Tensor(Value):
     # -- to Python and NumPy ------------------------------------------------------------------------------------
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        note_read(self)
         if copy:
             return np.array(self._array, dtype=dtype)
         if dtype is None or np.dtype(dtype) == self._array.dtype:
@@ -52,25 +54,32 @@ class Tensor(Value):
 
     def item(self) -> bool | int | float:
         """The only element, as a Python number; raises ValueError when there is not exactly one."""
+        note_read(self)
         return self._array.item()
 
     def tolist(self) -> Any:
         """The elements as nested lists of Python numbers (a number for a 0-d tensor)."""
+        note_read(self)
         return self._array.tolist()
 
     def __bool__(self) -> bool:
+        note_read(self)
         return bool(self._array)
 
     def __int__(self) -> int:
+        note_read(self)
         return int(self._array)
 
     def __float__(self) -> float:
+        note_read(self)
         return float(self._array)
 
     def __complex__(self) -> complex:
+        note_read(self)
         return complex(self._array)
 
     def __index__(self) -> int:
+        note_read(self)
         return self._array.__index__()
 
     def __len__(self) -> int:

@@ -123,6 +123,8 @@ def _entry(entry: Any) -> list[Any]:
             )
         return [entry]
     if isinstance(entry, (Value, np.ndarray, list)):
+        if isinstance(entry, Value) and entry.dtype.kind in "iu":
+            return [entry]
         array = np.asarray(entry)
         if array.size == 0 and isinstance(entry, list):
             array = array.astype(np.int64)

@@ -28,6 +28,7 @@ __all__ = [
     "error",
     "function",
     "install",
+    "note_read",
     "tracing",
 ]
 
@@ -73,6 +74,7 @@ class Trace:
         self.names: list[str] = []
         self.captured: dict[int, tuple[Any, Expr]] = {}
         self.effects: list[Expr] = []
+        self.read: list[Any] = []  # concrete tensors whose elements became part of the program
         self._interned: dict[tuple[Any, ...], Expr] = {}
 
     def parameter(self, aval: Aval, name: str) -> Expr:
@@ -158,6 +160,12 @@ def tracing() -> Iterator[Trace]:
     finally:
         trace.open = False
         _stack.traces.remove(trace)
+
+
+def note_read(value: Any) -> None:
+    """Python reads the elements of a concrete tensor: in a trace, they become part of the program."""
+    for trace in _stack.traces:
+        trace.read.append(value)
 
 
 def aval_of(value: Any) -> Aval:

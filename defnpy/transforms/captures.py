@@ -1,20 +1,30 @@
-"""What a function reads from around it: found when it is traced, looked at again on every call."""
+"""What a function reads from around it: found when it is traced, looked at again on every call.
+
+The names that the function's code mentions (closure cells, globals of its module), and those of the user's functions
+that it calls, lambdas and comprehensions in it included. Attributes (``config.rate``) are not followed.
+"""
 
 from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from types import BuiltinFunctionType, CodeType, FunctionType
 from typing import Any
 
 import numpy as np
 
 from .. import tree
 from ..ir.trace import aval_of
+from ..source import is_own
 from ..tensor import Tensor
 
 __all__ = ["Watched", "watch"]
+
+_CONTAINERS = (dict, list, tuple)
+_ARRAYS = (Tensor, np.ndarray)
+_NUMBERS = (int, float, str, np.generic)
 
 
 @dataclass
@@ -22,48 +32,83 @@ class Watched:
     """A variable outside of the function that it reads by name, and what it held when the function was traced."""
 
     read: Callable[[], Any]
+    value: Any
     leaves: list[Any]
     structure: tree.Structure
 
-    def values(self) -> list[Any] | None:
-        """The leaves now, or None when the program no longer fits them."""
+    def values(self, fixed: frozenset[int]) -> list[Any] | None:
+        """The leaves now, or None when the program no longer fits them.
+
+        fixed: ids of tensors whose elements Python read while tracing; those must still be there.
+        """
         try:
-            leaves, structure = tree.flatten(self.read())
+            value = self.read()
         except (NameError, KeyError, ValueError):
             return None
+        if value is self.value and not isinstance(value, _CONTAINERS):
+            return self.leaves
+        leaves, structure = tree.flatten(value)
         if structure != self.structure:
             return None
         for old, new in zip(self.leaves, leaves, strict=True):
             if old is new:
                 continue
-            if isinstance(old, (Tensor, np.ndarray)) and isinstance(new, (Tensor, np.ndarray)):
+            if isinstance(old, _ARRAYS) and isinstance(new, _ARRAYS) and id(old) not in fixed:
                 if aval_of(old) != aval_of(new):
                     return None
-            elif type(old) is not type(new) or isinstance(old, (Tensor, np.ndarray)) or old != new:
+            elif isinstance(old, _ARRAYS) or type(old) is not type(new) or not _same(old, new):
                 return None
         return leaves
 
 
+def _same(old: Any, new: Any) -> bool:
+    return bool(old == new) if isinstance(old, _NUMBERS) else False
+
+
 def watch(function: Callable[..., Any]) -> list[Watched]:
-    """The variables that a function reads from around it and that hold numbers, tensors or containers of them."""
-    function = inspect.unwrap(function)
-    code = getattr(function, "__code__", None)
-    if code is None:
-        return []
-    readers: list[Callable[[], Any]] = [_cell_reader(cell) for cell in function.__closure__ or ()]
-    module = function.__globals__
-    readers += [functools.partial(module.__getitem__, name) for name in code.co_names if name in module]
-    watched = []
-    for read in readers:
-        try:
-            value = read()
-        except ValueError:
-            continue  # a cell that is not filled yet
-        if isinstance(value, (dict, list, tuple, Tensor, np.ndarray, int, float, str)):
-            leaves, structure = tree.flatten(value)
-            watched.append(Watched(read, leaves, structure))
+    """The variables that a function, and the user's functions that it calls, read from around them."""
+    watched: list[Watched] = []
+    seen: set[int] = set()
+    pending: list[Any] = [function]
+    while pending:
+        current = inspect.unwrap(pending.pop())
+        if not isinstance(current, FunctionType) or id(current) in seen:
+            continue
+        seen.add(id(current))
+        for read in _readers(current):
+            try:
+                value = read()
+            except ValueError:
+                continue  # a cell that is not filled yet
+            pending += _users_functions(value)
+            callable_ = callable(value) and not isinstance(value, (type, BuiltinFunctionType))
+            if callable_ or isinstance(value, (*_CONTAINERS, *_ARRAYS, *_NUMBERS)):
+                leaves, structure = tree.flatten(value)
+                watched.append(Watched(read, value, leaves, structure))
     return watched
 
 
-def _cell_reader(cell: Any) -> Callable[[], Any]:
-    return lambda: cell.cell_contents
+def _readers(function: FunctionType) -> Iterator[Callable[[], Any]]:
+    for cell in function.__closure__ or ():
+        yield functools.partial(getattr, cell, "cell_contents")
+    module = function.__globals__
+    names = dict.fromkeys(name for code in _codes(function.__code__) for name in code.co_names)
+    yield from (functools.partial(module.__getitem__, name) for name in names if name in module)
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    """A function's code and that of the lambdas and comprehensions in it."""
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _codes(constant)
+
+
+def _users_functions(value: Any) -> list[Any]:
+    """The functions among a value's leaves that are not the library's own."""
+    found = []
+    for leaf in tree.leaves(value):
+        inner = inspect.unwrap(leaf) if callable(leaf) else leaf
+        if isinstance(inner, FunctionType) and not is_own(inner.__code__.co_filename):
+            found.append(leaf)
+    return found

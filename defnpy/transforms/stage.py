@@ -29,7 +29,7 @@ class Staged:
     """A function as a closed graph.
 
     graph: inputs are the tensor leaves of the arguments, in order, then the captured values.
-    captured: the values of the latter.
+    captured: the values of the latter. read: concrete tensors whose elements Python read meanwhile.
     structure: the container of the results; carried: its leaves that are no tensors, None at the others' places.
     """
 
@@ -37,6 +37,7 @@ class Staged:
     captured: list[Any]
     structure: tree.Structure
     carried: list[Any]
+    read: list[Any]
 
     def rebuild(self, outputs: Sequence[Any]) -> Any:
         """The function's result with ``outputs`` at the places of its tensors."""
@@ -94,7 +95,7 @@ def stage(
         nodes = [_output(trace, leaf) for leaf in outputs if is_tensor(leaf)]
         more = extend(trace, inputs, result) if extend is not None else []
         graph = trace.graph([*nodes, *more])
-    return Staged(graph, [value for value, _ in trace.captured.values()], out_structure, carried)
+    return Staged(graph, [value for value, _ in trace.captured.values()], out_structure, carried, trace.read)
 
 
 def _output(trace: Trace, leaf: Any) -> Expr:

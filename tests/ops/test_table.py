@@ -174,7 +174,9 @@ def extremes(dtype: np.dtype[Any]) -> list[Any]:
         return [False, True]
     if dtype.kind in "iu":
         ends = np.iinfo(dtype)
-        return sorted({ends.min, ends.min + 1, 0, 1, 2, 7, 64, ends.max - 1, ends.max, *([-1, -2, -7] if ends.min else [])})
+        return sorted(
+            {ends.min, ends.min + 1, 0, 1, 2, 7, 64, ends.max - 1, ends.max, *([-1, -2, -7] if ends.min else [])}
+        )
     ends = np.finfo(dtype)
     positive = [0.0, ends.smallest_subnormal, ends.tiny, 0.3, 0.5, 1.0, 1.5, 2.5, 7.0, 100.0, ends.max, np.inf]
     return [*positive, *[-x for x in positive], np.nan]
