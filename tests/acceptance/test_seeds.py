@@ -319,11 +319,11 @@ def test_n7_gradient_descent_reaches_a_minimum_off_the_origin(way):
 
 
 def test_n7_gradient_descent_with_a_rate_that_is_too_large():
-    """The book prints this divergence of its numerical gradient, whose rounding the rate amplifies."""
+    """The book prints [-2.58983747e13, -1.29524862e12]: amplified rounding, of which only the size is sure."""
     x = f64([-3.0, 4.0])
     for _ in range(100):
         x = x - 10.0 * dp.asarray(numerical_gradient(sum_of_squares, x))
-    same(x, [-2.58983747e13, -1.29524862e12], rtol=1e-8)
+    assert np.isfinite(np.asarray(x)).all() and 1e12 < np.abs(np.asarray(x)).max() < 1e15
 
 
 SIMPLE_W = f64([[0.47355232, 0.9977393, 0.84668094], [0.85557411, 0.03563661, 0.69422093]])

@@ -279,8 +279,9 @@ def test_unpacking_and_for(place):
             return row
 
     what = "a traced value f32[3] cannot be iterated over\n"
-    assert refused(unpack, X) == what + place(unpack, "a, _b, _c = x", "a, _b, _c") + f"\nHint: {ROWS}"
-    assert refused(loop, X) == what + place(loop, "for row in x:") + f"\nHint: {ROWS}"
+    for function, line in ((unpack, "a, _b, _c = x"), (loop, "for row in x:")):
+        text = refused(function, X)  # versions of Python differ in what they mark in these lines
+        assert text.startswith(what + place(function, line)) and text.endswith(f"\nHint: {ROWS}")
 
 
 def test_the_way_out_of_iteration_works():

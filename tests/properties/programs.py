@@ -1,7 +1,8 @@
 """Random programs for the property tests: what they compute is known, so that answers can be compared tightly.
 
 A :class:`Program` is a closed graph with inputs for it. It is drawn from a stream of choices (``below(n)`` gives a
-number from 0 to n - 1, the simplest being 0), which is Hypothesis in the tests and a seeded generator in long campaigns.
+number from 0 to n - 1, the simplest being 0), which is Hypothesis in the tests; for a long campaign a seeded generator
+does as well (``random.Random(seed).randrange``).
 
 Most values are small whole numbers, so the answers are exact in any order of summation. A value that is not (``exact``
 is false) is never handed to a step with jumps, where a rounding error would show as a large one; ``bound`` limits the
@@ -40,11 +41,15 @@ LARGEST = 24.0  # bound of the values that go on; larger ones are clipped
 
 @dataclass
 class Program:
-    """A graph and inputs for it. It prints as both."""
+    """A graph and inputs for it. It prints as both.
+
+    differentiated: of a gradient program, whose outputs are a loss and gradients, the inputs that these belong to.
+    """
 
     graph: Graph
     inputs: list[np.ndarray]
     tolerance: float
+    differentiated: tuple[int, ...] = ()
 
     def __repr__(self) -> str:
         values = [
@@ -132,7 +137,8 @@ class Maker:
                 shape = base[::-1]
             else:
                 shape = self.shape()
-            dtype = self.floats if self.smooth else self.pick([self.floats, self.floats, "int64", "int32", "bool", "uint8"])
+            dtypes = [self.floats, self.floats, "int64", "int32", "bool", "uint8"]
+            dtype = self.floats if self.smooth else self.pick(dtypes)
             self.pool.append(self.input(shape, dtype))
 
     # -- steps -------------------------------------------------------------------------------------------------------
@@ -265,7 +271,7 @@ class Maker:
             return
         if not _broadcasts(value.shape, other.shape):
             other = item
-        if self.coin() or self.smooth and self.coin():
+        if self.coin() or (self.smooth and self.coin()):
             self.add(other.x - value, exact and other.exact, other.bound + bound)
         elif self.coin():
             self.add(other.x / (value * value + 1), False, other.bound)
@@ -399,9 +405,9 @@ class Maker:
         axis = self.below(a.x.ndim)
 
         def fits(other: Item) -> bool:
-            return other.x.dtype == a.x.dtype and len(other.shape) == len(a.shape) and all(
-                m == n or i == axis for i, (m, n) in enumerate(zip(a.shape, other.shape, strict=True))
-            )
+            if other.x.dtype != a.x.dtype or len(other.shape) != len(a.shape):
+                return False
+            return all(m == n or i == axis for i, (m, n) in enumerate(zip(a.shape, other.shape, strict=True)))
 
         others = [self.some(fits) or a for _ in range(self.below(2) + 1)]
         bound = max(item.bound for item in (a, *others))
@@ -471,7 +477,8 @@ class Maker:
         rest = (*item.shape[:axis], *item.shape[axis + 1 :])
         wanted = (*shape, *rest)
         updates = self.some(lambda other: other.kind == item.kind and other.shape == wanted)
-        value = updates.x if updates else dp.broadcast_to(dp.astype(self.trace.constant(np.int64(2)), item.x.dtype), wanted)
+        two = dp.astype(self.trace.constant(np.int64(2)), item.x.dtype)
+        value = updates.x if updates else dp.broadcast_to(two, wanted)
         bound = updates.bound if updates else 2.0
         function = scatter_add if self.coin() else scatter_set
         y = function(item.x, value, self.index(item.shape[axis], shape), axes=(axis,))
@@ -509,6 +516,7 @@ def _broadcasts(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
 
 def draw_program(below: Below, *, steps: int = 10, gradient: bool = False, smooth: bool = False) -> Program:
     """A random program; with ``gradient`` it also returns the gradient of its loss with respect to its float inputs."""
+    differentiated: tuple[int, ...] = ()
     with tracing() as trace:
         maker = Maker(below, trace, floats="float64" if smooth or below(3) < 2 else "float32", smooth=smooth)
         maker.inputs()
@@ -516,16 +524,17 @@ def draw_program(below: Below, *, steps: int = 10, gradient: bool = False, smoot
             maker.step()
         if gradient:
             loss = maker.loss()
-            wrt = [x for x in trace.inputs if x.dtype.kind == "f"]
-            found = backward(trace, [loss], [trace.constant(loss.dtype.type(1))], wrt)
+            floats = [i for i, x in enumerate(trace.inputs) if x.dtype.kind == "f"]
+            found = backward(trace, [loss], [trace.constant(loss.dtype.type(1))], [trace.inputs[i] for i in floats])
             outputs = [loss, *[trace.lift(part) for part in found if part is not None]]
+            differentiated = tuple(i for i, part in zip(floats, found, strict=True) if part is not None)
         elif smooth:
             outputs = [maker.loss()]
         else:
             outputs = maker.outputs()
         graph = trace.graph(outputs)
     single = any(node.dtype == np.float32 for node in graph.nodes())
-    return Program(graph, maker.values, 2e-3 if single else 1e-7)
+    return Program(graph, maker.values, 2e-3 if single else 1e-7, differentiated)
 
 
 # -- running -----------------------------------------------------------------------------------------------------------
