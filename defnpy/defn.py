@@ -23,7 +23,7 @@ from .ir.trace import aval_of, current, function
 from .passes.pipeline import optimize
 from .shapes import as_shape
 from .source import capture, quote
-from .tensor import Tensor, wrap
+from .tensor import Tensor, adopt, wrap
 from .transforms.captures import Watched, watch
 from .transforms.grad import ValueAndGrad, value_and_gradient
 from .transforms.stage import Staged, is_tensor, parameter_names, stage, strengthen
@@ -104,6 +104,7 @@ class Compiled:
         leaves, self._structure = tree.flatten(tuple(args))
         self._example = tuple(args)
         self._keys = [_leaf_key(leaf) for leaf in leaves]
+        self._carried = not all(map(is_tensor, leaves))
         self._names = tree.paths(tuple(args), "args")
         self._staged = staged
         self._executable = executable
@@ -126,13 +127,18 @@ class Compiled:
                     where=quote(capture()),
                     hint="call the function itself, which compiles for new shapes, or compile it for these",
                 )
-        return self.run([leaf for leaf in leaves if is_tensor(leaf)], self._staged.captured)
+        return self.run(leaves, self._staged.captured)
 
-    def run(self, tensors: Sequence[Any], captured: Sequence[Any]) -> Any:
-        """Run on the tensor leaves of checked arguments and the captured values."""
-        arrays = [_array(x, d) for x, d in zip((*tensors, *captured), self._input_dtypes, strict=True)]
+    def run(self, leaves: Sequence[Any], captured: Sequence[Any]) -> Any:
+        """Run on the leaves of checked arguments and the captured values."""
+        if self._carried:
+            leaves = [leaf for leaf in leaves if is_tensor(leaf)]
+        arrays = [
+            x._array if type(x) is Tensor and x._array.flags.c_contiguous else _array(x, d)
+            for x, d in zip((*leaves, *captured), self._input_dtypes, strict=True)
+        ]
         outputs = self._executable(arrays)
-        return self._staged.rebuild([wrap(x, aval) for x, aval in zip(outputs, self._avals, strict=True)])
+        return self._staged.rebuild(list(map(adopt, outputs, self._avals)))
 
     def source(self) -> str:
         """The generated program as text."""
@@ -145,8 +151,7 @@ class Compiled:
 
 def _array(value: Any, dtype: DType) -> np.ndarray[Any, Any]:
     if type(value) is Tensor:
-        array: np.ndarray[Any, Any] = value._array
-        return array if array.flags.c_contiguous else np.ascontiguousarray(array)
+        return np.ascontiguousarray(value._array).reshape(value.shape)
     if isinstance(value, Value):
         raise TraceError(
             f"{value!r} stands for a tensor and has no elements",
@@ -244,7 +249,7 @@ class Defn(Generic[P, R]):
             captured = entry.captured
         else:
             self._hits += 1
-        return entry.compiled.run([leaf for leaf in leaves if is_tensor(leaf)], captured)
+        return entry.compiled.run(leaves, captured)
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else functools.partial(self, instance)
@@ -259,7 +264,8 @@ class Defn(Generic[P, R]):
     def _key(self, leaves: list[Any], structure: tree.Structure, static: dict[str, Any]) -> Any:
         backend = self._backend or options().backend
         named = [(name, _static_key(static[name])) for name in sorted(static)] if static else ()
-        key = (structure, tuple([_leaf_key(leaf) for leaf in leaves]), backend, *named)
+        avals = tuple([leaf.aval if type(leaf) is Tensor else _leaf_key(leaf) for leaf in leaves])
+        key = (structure, avals, backend, *named)
         try:
             hash(key)
         except TypeError:

@@ -12,7 +12,7 @@ from .ir.aval import Aval
 from .ir.expr import Value
 from .ir.trace import note_read
 
-__all__ = ["Tensor", "wrap"]
+__all__ = ["Tensor", "adopt", "wrap"]
 
 
 class Tensor(Value):
@@ -159,18 +159,18 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def wrap(array: Any, aval: Aval | None = None) -> Tensor:
-    """A tensor over ``array``, which nobody may write to afterwards; it is marked read-only.
-
-    ``aval`` may be given by callers that know it.
-    """
+def wrap(array: Any) -> Tensor:
+    """A tensor over ``array``, which nobody may write to afterwards; it is marked read-only."""
     array = np.asarray(array)
+    dtype = as_dtype(array.dtype)
+    if array.dtype != dtype or not array.dtype.isnative:
+        array = array.astype(dtype)
+    return adopt(array, Aval(array.shape, dtype))
+
+
+def adopt(array: np.ndarray[Any, Any], aval: Aval) -> Tensor:
+    """:func:`wrap` for an array that nobody else holds and whose aval is known: what compiled programs return."""
     tensor = object.__new__(Tensor)
-    if aval is None:
-        dtype = as_dtype(array.dtype)
-        if array.dtype != dtype or not array.dtype.isnative:
-            array = array.astype(dtype)
-        aval = Aval(array.shape, dtype)
     array.flags.writeable = False
     tensor._array = array
     tensor.aval = aval

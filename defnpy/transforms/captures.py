@@ -10,7 +10,7 @@ import functools
 import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from types import BuiltinFunctionType, CodeType, FunctionType
+from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -81,8 +81,7 @@ def watch(function: Callable[..., Any]) -> list[Watched]:
             except ValueError:
                 continue  # a cell that is not filled yet
             pending += _users_functions(value)
-            callable_ = callable(value) and not isinstance(value, (type, BuiltinFunctionType))
-            if callable_ or isinstance(value, (*_CONTAINERS, *_ARRAYS, *_NUMBERS)):
+            if not isinstance(value, (type, ModuleType, BuiltinFunctionType)):
                 leaves, structure = tree.flatten(value)
                 watched.append(Watched(read, value, leaves, structure))
     return watched

@@ -84,6 +84,7 @@ class Maker:
     trace: Trace
     floats: str = "float64"
     smooth: bool = False  # only steps with a derivative everywhere
+    whole_gradient: bool = False  # no stop_grad: differences see through it
     values: list[np.ndarray] = field(default_factory=list)
     pool: list[Item] = field(default_factory=list)
 
@@ -119,7 +120,7 @@ class Maker:
         kind = np.dtype(dtype).kind
         array = (array > 0) if kind == "b" else np.abs(array) if kind == "u" else array
         x = self.trace.parameter(Aval(shape, np.dtype(dtype)), f"in{len(self.values)}")
-        self.values.append(array.astype(dtype))
+        self.values.append(np.asarray(array, dtype))  # NumPy makes scalars of arrays without axes
         return Item(x)
 
     def inputs(self) -> None:
@@ -159,7 +160,7 @@ class Maker:
     def step(self) -> None:
         steps = [
             self.unary, self.binary, self.normalise, self.reduce, self.movement, self.binary, self.reduce,
-            self.expand, self.product, self.pick_elements, self.softmax, self.positions, self.join,
+            self.expand, self.product, self.pick_elements, self.softmax, self.positions, self.join, self.idle,
         ]  # fmt: skip
         if not self.smooth:
             steps += [self.choose, self.cast, self.compare, self.scatter, self.whole]
@@ -192,7 +193,7 @@ class Maker:
         elif how == 8:
             self.add(x * self.pick([2.0, 0.5, -1.0]), False, 2 * item.bound)
         elif how == 9:
-            self.add(dp.stop_grad(x), item.exact, item.bound)
+            self.add(x + 0.5 if self.whole_gradient else dp.stop_grad(x), item.exact, item.bound + 1)
         elif how == 10:
             self.add(x ** self.pick([2, 3]) if item.bound <= 3 else x + 1, item.exact, item.bound**3 + 1)
         elif how == 11:
@@ -203,6 +204,25 @@ class Maker:
             self.add(dp.relu(x), item.exact, item.bound)
         else:
             self.add(dp.clip(x, -1, 2), item.exact, 2.0)
+
+    def idle(self) -> None:
+        """What changes little or nothing, as programs written by programs do: zeros, ones, repeated numbers."""
+        item = self.number()
+        x = item.x
+        how = self.below(6)
+        if how == 0:
+            self.add(self.pick([lambda: x + 0, lambda: x - 0, lambda: 0 + x])(), item.exact, item.bound)
+        elif how == 1:
+            self.add(x * 1 if self.coin() else x / 1.0, item.exact, item.bound)
+        elif how == 2:
+            self.add(dp.negative(-x), item.exact, item.bound)
+        elif how == 3:
+            filled = dp.broadcast_to(self.trace.constant(x.dtype.type(2)), x.shape)
+            self.add(x + filled * filled, item.exact, item.bound + 4)
+        elif how == 4:
+            self.add(dp.where(self.coin(), x, -x if item.kind == "f" else x), item.exact, item.bound)
+        else:
+            self.add(x**1, item.exact, item.bound)
 
     def partner(self, item: Item) -> Item:
         def fits(other: Item) -> bool:
@@ -515,19 +535,23 @@ def _broadcasts(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
 
 
 def draw_program(below: Below, *, steps: int = 10, gradient: bool = False, smooth: bool = False) -> Program:
-    """A random program; with ``gradient`` it also returns the gradient of its loss with respect to its float inputs."""
+    """A random program of up to ``steps`` steps.
+
+    smooth: one number, differentiable everywhere. gradient: a loss and its gradients with respect to the float inputs.
+    """
     differentiated: tuple[int, ...] = ()
     with tracing() as trace:
-        maker = Maker(below, trace, floats="float64" if smooth or below(3) < 2 else "float32", smooth=smooth)
+        floats = "float64" if smooth or below(3) < 2 else "float32"
+        maker = Maker(below, trace, floats, smooth, whole_gradient=smooth and not gradient)
         maker.inputs()
         for _ in range(1 + below(steps)):
             maker.step()
         if gradient:
             loss = maker.loss()
-            floats = [i for i, x in enumerate(trace.inputs) if x.dtype.kind == "f"]
-            found = backward(trace, [loss], [trace.constant(loss.dtype.type(1))], [trace.inputs[i] for i in floats])
+            wrt = [i for i, x in enumerate(trace.inputs) if x.dtype.kind == "f"]
+            found = backward(trace, [loss], [trace.constant(loss.dtype.type(1))], [trace.inputs[i] for i in wrt])
             outputs = [loss, *[trace.lift(part) for part in found if part is not None]]
-            differentiated = tuple(i for i, part in zip(floats, found, strict=True) if part is not None)
+            differentiated = tuple(i for i, part in zip(wrt, found, strict=True) if part is not None)
         elif smooth:
             outputs = [maker.loss()]
         else:
@@ -580,7 +604,13 @@ class _Poisoned:
 
 
 def run_readable(graph: Graph, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Run the printed program as plain Python: nothing is compiled, and no kernel may read or write out of bounds."""
+    """Run the printed program as plain Python: nothing is compiled.
+
+    No kernel may read or write out of bounds, none may write to an input, and the outputs are arrays of their own.
+    """
+    inputs = [np.array(x, order="C") for x in inputs]
+    for x in inputs:
+        x.flags.writeable = False
     program = lower(graph)
     check_memory(program)
     namespace: dict[str, Any] = {}
@@ -594,7 +624,11 @@ def run_readable(graph: Graph, inputs: Sequence[np.ndarray]) -> list[np.ndarray]
     scope = dict(namespace, np=_Poisoned())
     exec(driver(program).readable, scope)
     with np.errstate(all="ignore"):
-        return [np.asarray(y) for y in scope["program"](*inputs)]
+        outputs = [np.asarray(y) for y in scope["program"](*inputs)]
+    for number, y in enumerate(outputs):
+        for other in (*inputs, *outputs[:number]):
+            assert not np.shares_memory(y, other), f"output {number} is not an array of its own"
+    return outputs
 
 
 def _guarded(kernel: Callable[..., int]) -> Callable[..., int]:
