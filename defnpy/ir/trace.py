@@ -40,6 +40,9 @@ class Evaluator(Protocol):
         """The value of ``op`` on concrete operands."""
 
 
+_WEAK = {type(number): Aval((), scalar_kind(number), weak=True) for number in (False, 0, 0.0)}
+
+
 class _Stack(threading.local):
     def __init__(self) -> None:
         self.traces: list[Trace] = []
@@ -172,9 +175,12 @@ def aval_of(value: Any) -> Aval:
     """What is known of an operand: a tensor, a traced value, a NumPy array or scalar, a Python number."""
     if isinstance(value, Value):
         return value.aval
+    weak = _WEAK.get(type(value))
+    if weak is not None:
+        return weak
     if isinstance(value, (np.ndarray, np.generic)):
         return Aval(value.shape, as_dtype(value.dtype))
-    if isinstance(value, (bool, int, float)):
+    if isinstance(value, (bool, int, float)):  # a subclass of one of them
         return Aval((), scalar_kind(value), weak=True)
     hint = "make one with dp.asarray(...)" if isinstance(value, (list, tuple)) else ""
     raise Mismatch(f"{_describe(value)} is not a tensor", hint=hint, error=DTypeError)
