@@ -7,6 +7,7 @@ import dataclasses
 import enum
 import functools
 import itertools
+import sys
 import threading
 import types
 from typing import Any, NamedTuple
@@ -821,6 +822,34 @@ def test_threads_share_a_compiled_function(compiled):
 
     in_threads(work)
     assert f.cache_info().size == 1
+
+
+def test_two_calls_at_once_have_memory_of_their_own(compiled, monkeypatch):
+    """Both calls are held in the middle of the program, after the product and before it is used."""
+    both_are_inside = threading.Barrier(2)
+
+    class Waiting:
+        def write(self, text):
+            both_are_inside.wait(30)
+
+        def flush(self):
+            pass
+
+    weight = dp.asarray(np.eye(20, dtype=np.float32))
+
+    @compiled
+    def f(x):
+        product = x @ weight
+        seen = dp.print_value(dp.sum(product))
+        return dp.exp(product) + 0 * seen
+
+    monkeypatch.setattr(sys, "stdout", Waiting())
+    inputs = [np.full((10, 20), n / 2, np.float32) for n in range(2)]
+    results = {}
+    f.compile(inputs[0])
+    in_threads(lambda n: results.update({n: f(inputs[n])}), count=2)
+    for n in range(2):
+        np.testing.assert_allclose(results[n], np.exp(inputs[n]), rtol=1e-6)
 
 
 def test_threads_trace_independently():

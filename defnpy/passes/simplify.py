@@ -131,8 +131,9 @@ def idle_cast(trace: Trace, node: Expr) -> Any:
 
 
 def reduce_nothing(trace: Trace, node: Expr) -> Any:
-    """A sum, product or extremum over no axes is its operand."""
-    if node.op.name in ("sum", "prod", "max", "min") and node.kwargs["axis"] == () and node.dtype == node.args[0].dtype:
+    """A sum, product or extremum over no axes is its operand (but a float sum: it makes 0.0 of -0.0)."""
+    names = ("prod", "max", "min") if node.dtype.kind == "f" else ("sum", "prod", "max", "min")
+    if node.op.name in names and node.kwargs["axis"] == () and node.dtype == node.args[0].dtype:
         return node.args[0]
     return None
 
@@ -215,7 +216,10 @@ def slice_of_concat(trace: Trace, node: Expr) -> Any:
 
 
 def one_element(trace: Trace, node: Expr) -> Any:
-    """One element of an elementwise op's result is that op on one element of each operand; of iota, a number."""
+    """One element of an elementwise op's result is that op on one element of each operand; of iota, a number.
+
+    Only where few operations lie behind the element: keys and counters, not whole nets.
+    """
     if node.op.name != "slice" or node.size != 1:
         return None
     (x,) = node.args
@@ -225,9 +229,23 @@ def one_element(trace: Trace, node: Expr) -> Any:
     if x.op.name == "broadcast_to":
         (base,) = x.args
         return reshape(_element(base, starts), shape=node.shape)
-    if x.op.family != "elementwise" or x.op.effect:
+    if x.op.family != "elementwise" or not _few_behind(x):
         return None
     return reshape(trace.copy(x, tuple([_element(arg, starts) for arg in x.args])), shape=node.shape)
+
+
+def _few_behind(x: Expr) -> bool:
+    """Whether at most ``ELEMENTWISE`` nodes stand between ``x`` and what is no elementwise op or view."""
+    pending, seen = [x], {x}
+    while pending:
+        node = pending.pop()
+        if node.op.family in ("elementwise", "movement"):
+            fresh = [arg for arg in dict.fromkeys(node.args) if arg not in seen]
+            seen.update(fresh)
+            pending += fresh
+        if len(seen) > ELEMENTWISE:
+            return False
+    return True
 
 
 def _element(x: Expr, place: tuple[int, ...]) -> Any:
@@ -254,7 +272,8 @@ RULES: tuple[Rule, ...] = (
     slice_of_concat,
     one_element,
 )
-LIMIT = 100  # rewrites of one node; reaching it means that two rules undo each other
+LIMIT = 1000  # rewrites that one node of the graph may set off; reaching it means that rules undo each other
+ELEMENTWISE = 48  # nodes behind an element that is computed alone
 
 
 class LoopingRules(AssertionError):
@@ -269,28 +288,29 @@ def simplify(graph: Graph) -> Graph:
 
         def visit(node: Expr, args: tuple[Expr, ...]) -> Expr:
             trace.place = node.loc
-            return _simplified(trace, trace.copy(node, args), simple)
+            return _simplified(trace, trace.copy(node, args), simple, [])
 
         outputs = graph.rebuild(inputs, visit)
         return trace.graph(outputs)
 
 
-def _simplified(trace: Trace, node: Expr, simple: set[Expr]) -> Expr:
-    fired: list[str] = []
+def _simplified(trace: Trace, node: Expr, simple: set[Expr], fired: list[str]) -> Expr:
+    """``node`` and what it sets off, simplified; ``fired`` lists the rules that did it."""
     while node not in simple:
         for arg in node.args:  # what a rule has made may have operands that nobody has looked at
             if arg not in simple:
-                better = _simplified(trace, arg, simple)
+                better = _simplified(trace, arg, simple, fired)
                 if better is not arg:
                     node = trace.copy(node, tuple([better if a is arg else a for a in node.args]))
         for rule in RULES:
             better = rule(trace, node)
             if better is not None and better is not node:
                 fired.append(rule.__name__)
+                if len(fired) > LIMIT:
+                    last = ", ".join(fired[-6:])
+                    raise LoopingRules(f"simplification does not end: {last} fire in turn on {node.op.name}")
                 node = trace.lift(better)
                 break
         else:
             simple.add(node)
-        if len(fired) > LIMIT:
-            raise LoopingRules(f"simplification does not end: {', '.join(fired[-6:])} fire in turn on {node.op.name}")
     return node

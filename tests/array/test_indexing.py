@@ -72,6 +72,8 @@ INDICES = [
     (I1, None),
     (I1, None, I1),
     (slice(None), None, I1),
+    (slice(None), I1, None, I1),
+    (slice(None), 0, None, I1),
     (slice(None, None, -1), I1, slice(1, None, 2)),
     (I2, None, slice(None), I1),
     np.array([True, False]),
