@@ -1,0 +1,125 @@
+"""Scheduling, loops and memory, on small graphs by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import defnpy as dp
+from defnpy.lower.fuse import Call, Group, schedule
+from defnpy.lower.kernel import Loop, walk
+from defnpy.lower.memory import ALIGNMENT, Request, plan
+from defnpy.lower.program import CallStep, KernelStep, lower
+from defnpy.passes.pipeline import optimize
+
+
+def program(function, *args):
+    return lower(optimize(dp.defn(function).expr(*args)))
+
+
+def kinds(function, *args):
+    return "".join("C" if isinstance(step, CallStep) else "K" for step in program(function, *args).steps)
+
+
+X, Y = dp.spec((6, 5)), dp.spec((6, 5))
+
+
+@pytest.mark.parametrize(
+    ("function", "args", "steps"),
+    [
+        (lambda x: x * 2 + 1, (X,), "K"),
+        (lambda x, y: (x + y, x - y), (X, Y), "K"),
+        (lambda x: dp.sum(x * x), (X,), "K"),
+        (lambda x: x / dp.sum(x, axis=1, keepdims=True), (X,), "K"),
+        (lambda x: x / dp.sum(x, axis=0, keepdims=True), (X,), "KK"),  # columns: the sums must be complete first
+        (lambda x, y: dp.exp(x @ y.T), (X, Y), "CK"),
+        (lambda x, y: dp.relu(x) @ dp.relu(y).T, (X, Y), "KC"),
+        (lambda x: dp.argmax(x + 1, axis=1), (X,), "KC"),
+        (lambda x: x, (X,), ""),
+        (lambda x: x.T, (X,), "K"),
+        (lambda x: dp.sum(dp.max(x, axis=1)), (X,), "K"),
+        (lambda x: dp.exp(x.T) + 1, (X,), "K"),
+    ],
+)
+def test_steps(function, args, steps):
+    assert kinds(function, *args) == steps
+
+
+def test_groups_read_only_what_is_complete():
+    graph = optimize(dp.defn(lambda x: (x - dp.mean(x, axis=0)) / dp.std(x, axis=0)).expr(X))
+    planned = schedule(graph)
+    position = {node: item.position for node, item in planned.place.items()}
+    for node, item in planned.place.items():
+        for arg in node.args:
+            if arg in position:
+                assert position[arg] <= item.position
+    assert all(isinstance(item, (Group, Call)) for item in planned.items)
+
+
+def loops(function, *args):
+    (step,) = [s for s in program(function, *args).steps if isinstance(s, KernelStep)]
+    return [s.size for s in walk(step.emitted.kernel.body) if isinstance(s, Loop)]
+
+
+def test_loops_over_contiguous_axes_are_one_loop():
+    assert loops(lambda x, y: x * y, dp.spec((2, 3, 4)), dp.spec((2, 3, 4))) == ["n0n1n2"]
+    assert loops(lambda x, y: x * y, dp.spec((2, 3, 4)), dp.spec((3, 4))) == ["n0", "n1n2"]
+    assert loops(lambda x, y: x * y, dp.spec((2, 3, 4)), dp.spec((2, 1, 1))) == ["n0", "n1n2"]
+    assert loops(lambda x: x + dp.permute_dims(x, (1, 0)), dp.spec((3, 3))) == ["n0", "n1"]
+    assert loops(lambda x: x * 2, dp.spec((1, 5, 1))) == ["n1"]
+    assert loops(lambda x: x * 2, dp.spec(())) == []
+
+
+def test_a_kernel_takes_its_sizes_as_arguments():
+    (step,) = program(lambda x, b: x + b, dp.spec((6, 5)), dp.spec(5)).steps
+    assert isinstance(step, KernelStep)
+    assert dict(zip(step.emitted.kernel.sizes, step.emitted.sizes, strict=True)) == {"n0": 6, "n1": 5}
+
+
+def test_an_expensive_value_that_two_passes_need_is_spilled_a_cheap_one_is_not():
+    def rows(function):
+        (step,) = program(function, X).steps
+        return [b.name for b in step.emitted.kernel.buffers if b.role == "scratch"]
+
+    assert len(rows(lambda x: dp.softmax(x))) == 1
+    assert rows(lambda x: (x * 2) / dp.sum(x * 2, axis=1, keepdims=True)) == []
+
+
+def test_memory_of_dead_values_is_used_again():
+    def chain(x, y):
+        for _ in range(6):
+            x = dp.relu(x @ y)
+        return x
+
+    made = program(chain, dp.spec((64, 64)), dp.spec((64, 64)))
+    assert len(made.temporaries) == 11
+    assert made.arena <= 3 * 64 * 64 * 4
+
+
+requests = st.lists(
+    st.tuples(st.integers(0, 1000), st.integers(0, 20), st.integers(0, 20)).map(
+        lambda t: Request(t[0], min(t[1:]), max(t[1:]))
+    ),
+    max_size=25,
+)
+
+
+@given(requests)
+def test_no_two_temporaries_alive_at_once_overlap(wanted):
+    offsets, total = plan(wanted)
+    for i, (a, start) in enumerate(zip(wanted, offsets, strict=True)):
+        assert start % ALIGNMENT == 0 and start + a.size <= total
+        for b, other in list(zip(wanted, offsets, strict=True))[:i]:
+            if a.first <= b.last and b.first <= a.last and a.size and b.size:
+                assert start + a.size <= other or other + b.size <= start
+
+
+def test_names_that_mean_something_in_python_or_in_kernels():
+    def f(n0, np_, range, exp, i1):  # noqa: A002
+        return n0 + np_ * range - exp / i1
+
+    values = [np.float32(v) for v in (1, 2, 3, 4, 5)]
+    result = dp.defn(f, backend="cpu")(*values)
+    assert result.item() == pytest.approx(1 + 2 * 3 - 4 / 5)
