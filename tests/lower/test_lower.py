@@ -117,7 +117,7 @@ def test_no_two_temporaries_alive_at_once_overlap(wanted):
 
 
 def test_names_that_mean_something_in_python_or_in_kernels():
-    def f(n0, np_, range, exp, i1):  # noqa: A002
+    def f(n0, np_, range, exp, i1):
         return n0 + np_ * range - exp / i1
 
     values = [np.float32(v) for v in (1, 2, 3, 4, 5)]
