@@ -33,6 +33,9 @@ class Options:
             raise ConfigError(
                 f"unknown backend {self.backend!r}", hint=f"choose one of {', '.join(map(repr, BACKENDS))}"
             )
+        if not isinstance(self.cache_dir, (str, os.PathLike)):
+            raise ConfigError(f"cache_dir must be a path, not {self.cache_dir!r}")
+        object.__setattr__(self, "cache_dir", os.fspath(self.cache_dir))
         if not isinstance(self.verify, bool):
             raise ConfigError(f"verify must be True or False, not {self.verify!r}")
 

@@ -16,7 +16,7 @@ from .backends.base import Backend, Executable, KernelReport
 from .backends.reference import ReferenceBackend
 from .config import current as options
 from .dtypes import DType, as_dtype
-from .errors import ConfigError, TraceError, TreeError
+from .errors import ConfigError, DTypeError, TraceError, TreeError
 from .ir.aval import Aval
 from .ir.expr import Graph, Value
 from .ir.trace import aval_of, current, function
@@ -94,6 +94,8 @@ def spec(shape: int | Sequence[int], dtype: Any = "float32") -> Spec:
 class Compiled:
     """A program for arguments of fixed shapes and dtypes; made by ``f.compile``. Call it like the function.
 
+    Values that the function captured from outside are those of the moment of compilation.
+
     >>> import defnpy as dp
     >>> double = dp.defn(lambda x: 2 * x, backend="reference").compile(dp.spec((2,)))
     >>> double(dp.asarray([1.0, 2.0]))
@@ -158,7 +160,10 @@ def _array(value: Any, dtype: DType) -> np.ndarray[Any, Any]:
             where=quote(capture()),
             hint="call with a tensor, or compile for a spec: f.compile(dp.spec(...))",
         )
-    return np.asarray(value, dtype=dtype, order="C")
+    try:
+        return np.asarray(value, dtype=dtype, order="C")
+    except OverflowError:
+        raise DTypeError(f"{value} does not fit {dtype}", where=quote(capture()), hint="write it as a float") from None
 
 
 def _leaf_key(leaf: Any) -> Hashable:

@@ -1,7 +1,8 @@
 """Random numbers from explicit keys: the same key gives the same numbers, on every backend, always.
 
 A key is a uint32 tensor of shape (2,). Bits come from Threefry-2x32 applied to the position of each element, so that
-any element can be computed alone; for equal keys they equal those of ``jax.random`` (its partitionable mode).
+any element can be computed alone. For equal keys bits, split, fold_in, uniform on [0, 1) and 32- and 64-bit randint
+equal those of ``jax.random`` (its partitionable mode); normal numbers agree to rounding.
 """
 
 from __future__ import annotations
@@ -80,12 +81,12 @@ def fold_in(key: Any, data: Any, /) -> Any:
 def _counters(shape: shapes.Shape) -> tuple[Any, Any]:
     """Each element's position in row-major order, as two 32-bit words."""
     total = shapes.size(shape)
+    if total > 2**32:
+        raise Mismatch(f"{total} random numbers from one key are more than 2**32", hint="split the key")
     low: Any = np.uint32(0)
     for axis, stride in enumerate(shapes.strides(shape)):
         # Positions below 2**32 need no high word; beyond, 64-bit arithmetic would be needed.
         low = linear.iota(shape=shape, axis=axis, dtype=uint32) * np.uint32(stride) + low
-    if total > 2**32:
-        raise Mismatch(f"{total} random numbers from one key are more than 2**32", hint="split the key")
     return np.uint32(0), low
 
 
@@ -172,7 +173,7 @@ def randint(key: Any, shape: Any, low: Any, high: Any, /, *, dtype: Any = DEFAUL
     target = as_dtype(dtype)
     if target.kind not in "iu":
         raise Mismatch(f"randint draws integers, not {target}", error=DTypeError)
-    width = 8 * target.itemsize
+    width = max(8 * target.itemsize, 32)  # fewer bits would not be spread evenly over a wide span
     word = np.dtype(f"uint{width}")
     first = split(key)
     draws = [
@@ -184,14 +185,16 @@ def randint(key: Any, shape: Any, low: Any, high: Any, /, *, dtype: Any = DEFAUL
         for i in (0, 1)
     ]
     low, high = cast(low, target), cast(high, target)
-    span = maximum(
-        cast(high - low, word)
-        if isinstance(high, Value) or isinstance(low, Value)
-        else word.type(max(int(high) - int(low), 0)),
-        word.type(1),
-    )
+    span = maximum(_difference(low, high, word), word.type(1))
     # Two words give a number far wider than the span, so that its remainder is even to within 2**-width.
     half = word.type(2 ** (width // 2)) % span
     multiplier = (half * half) % span
     offset = ((draws[0] % span) * multiplier + draws[1] % span) % span
     return cast(low, target) + cast(offset, target)
+
+
+def _difference(low: Any, high: Any, word: Any) -> Any:
+    """``high - low``, 0 where that is negative, as an unsigned number."""
+    if isinstance(high, Value) or isinstance(low, Value):
+        return cast(maximum(high, low), word) - cast(low, word)
+    return word.type(max(int(high) - int(low), 0))

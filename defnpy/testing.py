@@ -6,6 +6,7 @@ rounding of the function's value is divided by the step.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -53,7 +54,7 @@ def numerical_diff(function: Callable[[float], Any], x: float, *, h: float = 1e-
     >>> numerical_diff(lambda x: 0.01 * x**2 + 0.1 * x, 5.0)
     0.1999999999990898
     """
-    return (_number(function(x + h)) - _number(function(x - h))) / (2 * h)
+    return (_number(function(np.float64(x + h))) - _number(function(np.float64(x - h)))) / (2 * h)
 
 
 def _number(value: Any) -> float:
@@ -265,9 +266,9 @@ def check_grads(
     """
     rng = np.random.default_rng(seed)
     inner = function.function if isinstance(function, Defn) else function
-    compiled = isinstance(function, Defn)
+    compiler = functools.partial(Defn, backend=function._backend) if isinstance(function, Defn) else None
     wide = [_converted(arg, np.dtype("float64"), integers=False) for arg in args]
-    _check_order(inner, wide, order, 1, rng, h, tolerance, Defn if compiled else None)
+    _check_order(inner, wide, order, 1, rng, h, tolerance, compiler)
 
 
 def _check_order(
@@ -312,7 +313,8 @@ def _check_order(
     if level < order:
 
         def next_level(*values: Any) -> Any:
-            return tree.leaves(value_and_grad(projected, every)(*values).grad)
+            gradients = value_and_grad(projected, every)(*values).grad
+            return [g for x, g in _beside(values, gradients) if is_tensor(x) and aval_of(x).dtype.kind == "f"]
 
         next_level.__name__ = getattr(function, "__name__", "function")
         _check_order(next_level, args, order, level + 1, rng, h, tolerance, compiler)
@@ -335,14 +337,16 @@ def _moved(args: list[Any], direction: list[Any], step: float) -> list[Any]:
     return tree.map(lambda x, d: x if d is _NOTHING else x + step * d, args, direction)
 
 
-def _pairs(a: Any, b: Any) -> list[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]:
-    moving = [d for d in tree.leaves(b) if d is not _NOTHING]
-    floats = [x for x in tree.leaves(a) if is_tensor(x) and aval_of(x).dtype.kind == "f"]
-    return [(np.asarray(x), np.asarray(d)) for x, d in zip(floats, moving, strict=True)]
+def _beside(values: Any, gradients: Any) -> list[tuple[Any, Any]]:
+    """Each leaf beside its gradient."""
+    leaves, structure = tree.flatten(tuple(values))
+    whole: Any = structure
+    return list(zip(leaves, whole.flatten_up_to(tuple(gradients)), strict=True))
 
 
-def _inner(a: Any, b: Any) -> float:
-    return float(sum(float(np.sum(x * d)) for x, d in _pairs(a, b)))
+def _inner(gradient: Any, direction: Any) -> float:
+    moved = [(g, d) for d, g in _beside(direction, gradient) if d is not _NOTHING]
+    return float(sum(float(np.sum(np.asarray(g) * d)) for g, d in moved))
 
 
 def _norm(values: Any) -> float:

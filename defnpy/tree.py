@@ -121,6 +121,11 @@ def _few(names: list[str], verb: str = "is") -> str:
     return f"{shown} {verb if len(names) == 1 else 'are' if verb else ''}".rstrip()
 
 
+def _typed(value: Any) -> tuple[Any, Any]:
+    """A static value beside what tells it from its equals of another type: 1 from 1.0 and True, 0.0 from -0.0."""
+    return (type(value), repr(value) if isinstance(value, (float, tuple)) else ""), value
+
+
 def static(**options: Any) -> Any:
     """A dataclass field that belongs to the structure (hashable, compared with ``==``) instead of being a leaf.
 
@@ -163,14 +168,15 @@ def register_dataclass(cls: type[T]) -> type[T]:
     def take_apart(value: Any) -> tuple[tuple[Any, ...], tuple[Any, ...], tuple[str, ...]]:
         return (
             tuple(getattr(value, name) for name in children),
-            tuple(getattr(value, name) for name in statics),
+            tuple(_typed(getattr(value, name)) for name in statics),
             children,
         )
 
     def put_together(metadata: tuple[Any, ...], values: tuple[Any, ...]) -> Any:
         # Without __init__: a transform may put anything in a child's place, and __post_init__ may check values.
         result = object.__new__(cls)
-        for name, value in (*zip(children, values, strict=True), *zip(statics, metadata, strict=True)):
+        kept = [value for _, value in metadata]
+        for name, value in (*zip(children, values, strict=True), *zip(statics, kept, strict=True)):
             object.__setattr__(result, name, value)
         return result
 

@@ -169,7 +169,6 @@ def test_static_options_that_are_equal_and_not_the_same(first, second):
     assert repr(got) == repr(wanted)
 
 
-@pytest.mark.xfail(strict=True, reason="equal static fields of another type find the program of the first")
 @pytest.mark.parametrize(("first", "second"), [(2, 2.0), (1, True), (0.0, -0.0)])
 def test_static_fields_that_are_equal_and_not_the_same(first, second):
     once = reference(lambda layer: (layer.bias * 3, repr(layer.name)))

@@ -264,9 +264,6 @@ def test_integers_are_spread_evenly(dtype, low, high):
     assert np.abs(counts_of(x, low, high) - wanted).max() < 5.5 * np.sqrt(wanted)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="for spans above 16 the product half * half wraps in 8 bits: 0..55 come more often"
-)
 @pytest.mark.parametrize("dtype", ["int8", "uint8"])
 def test_small_integers_are_spread_evenly_too(dtype):
     wanted = MANY / 100

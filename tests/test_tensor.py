@@ -262,6 +262,14 @@ def test_division_by_zero():
     assert np.isnan(dp.asarray(0.0) / 0)
 
 
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+def test_the_one_integer_quotient_that_does_not_fit(backend):
+    """-2**63 // -1 is 2**63, which wraps like any other integer result; nothing crashes on the way."""
+    f = dp.defn(lambda x, y: (x // y, x % y), backend=backend)
+    quotient, rest = f(dp.asarray([-(2**63), 7]), dp.asarray([-1, -2]))
+    assert quotient.tolist() == [-(2**63), -4] and rest.tolist() == [0, -1]
+
+
 def test_methods_are_the_functions():
     assert X.sum().item() == 10.0 and X.mean(axis=0).tolist() == [2.0, 3.0] and X.max(axis=1).tolist() == [2.0, 4.0]
     assert X.min().item() == 1.0 and X.prod().item() == 24.0

@@ -40,7 +40,6 @@ def test_its_error_falls_with_the_square_of_the_step():
     assert 95 < errors[0] / errors[1] < 105 and 95 < errors[1] / errors[2] < 105
 
 
-@pytest.mark.xfail(strict=True, reason="a Python float makes a defnpy function compute in float32")
 @pytest.mark.parametrize("function", [dp.sin, dp.defn(lambda x: dp.sin(x), backend="reference")])
 def test_numerical_diff_of_a_defnpy_function_is_taken_in_float64(function):
     assert abs(numerical_diff(function, 1.0) - math.cos(1.0)) < 1e-8
@@ -123,15 +122,7 @@ def test_right_gradients_pass(function, args):
     check_grads(function, args)
 
 
-@pytest.mark.parametrize(
-    "backend",
-    [
-        pytest.param(
-            "reference", marks=pytest.mark.xfail(strict=True, reason="the backend of the function is forgotten")
-        ),
-        "cpu",
-    ],
-)
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
 def test_compiled_functions_are_checked_on_their_own_backend(backend, monkeypatch):
     module, used = sys.modules["defnpy.defn"], []
     load = module.load_backend
@@ -140,9 +131,6 @@ def test_compiled_functions_are_checked_on_their_own_backend(backend, monkeypatc
     assert backend in used and (backend == "cpu" or "cpu" not in used)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="an integer argument: ValueError from zip(), its float gradient has no direction"
-)
 @pytest.mark.parametrize(
     ("function", "args"), [(lambda x, i: x[i] ** 2, [X, np.array([0, 2])]), (lambda x, n: x * n, [X, 3])]
 )

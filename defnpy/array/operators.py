@@ -313,6 +313,7 @@ _REFUSED_BY_EXPR: dict[str, Any] = {
     "item": _number("item"),
     "tolist": _number("tolist"),
     "__format__": _format,
+    "__contains__": _refuse("``in`` asks for the elements", "compare them all: dp.any(x == value)"),
     "__len__": _len,
     "__iter__": _iterate,
     "__array__": _refuse(
@@ -344,6 +345,9 @@ def fill(namespace: Any) -> None:
     for name, unary in {"neg": e.negative, "abs": e.abs_, "invert": logic.bitwise_invert}.items():
         put(Value, f"__{name}__", _unary(unary))
     put(Value, "__pos__", lambda self: self)
+    put(Value, "__round__", lambda self: e.round_(self))
+    put(Value, "__divmod__", lambda self, other: (e.floor_divide(self, other), e.remainder(self, other)))
+    put(Value, "__rdivmod__", lambda self, other: (e.floor_divide(other, self), e.remainder(other, self)))
     put(Value, "__hash__", object.__hash__)
     put(Value, "__getitem__", _subscript)
     put(Value, "__setitem__", _setitem)

@@ -309,7 +309,7 @@ def _half_of_ties(g: Any, wins: Any, x: Any, y: Any) -> Any:
 
 
 @elementwise(
-    scalar="{x} if {x} >= {y} or {x} != {x} else {y}",
+    scalar="maximum({x}, {y})",
     vjp=lambda g, z, x, y: (_half_of_ties(g, x > y, x, y), _half_of_ties(g, y > x, x, y)),
     cases=[(uniform(0.1, 1), uniform(-1, -0.1)), (uniform(-1, -0.1), uniform(0.1, 1)), _INTEGER],
 )
@@ -324,7 +324,7 @@ def maximum(x, y, /):
 
 
 @elementwise(
-    scalar="{x} if {x} <= {y} or {x} != {x} else {y}",
+    scalar="minimum({x}, {y})",
     vjp=lambda g, z, x, y: (_half_of_ties(g, x < y, x, y), _half_of_ties(g, y < x, x, y)),
     cases=[(uniform(0.1, 1), uniform(-1, -0.1)), (uniform(-1, -0.1), uniform(0.1, 1)), _INTEGER],
 )
@@ -349,7 +349,7 @@ def _clip_vjp(g: Any, z: Any, x: Any, low: Any, high: Any) -> Sequence[Any]:
 
 
 @elementwise(
-    scalar="{high} if {high} < {low} and {x} == {x} else ({low} if {x} < {low} else ({high} if {x} > {high} else {x}))",
+    scalar="minimum(maximum({x}, {low}), {high})",
     vjp=_clip_vjp,
     cases=[
         (uniform(-1, 1), uniform(-3, -2), uniform(2, 3)),
@@ -491,5 +491,6 @@ def erfinv(x, /):
         r = np.sqrt(-np.log(np.maximum((1 - np.abs(wide)) / 2, np.finfo(np.float64).tiny)))
         tail = np.copysign(np.where(r <= 5, _ratio(_MIDDLE, r - 1.6), _ratio(_TAIL, r - 5)), wide)
         result = np.where(np.abs(half) <= 0.425, centre, tail) / math.sqrt(2)
+        result = np.where(np.abs(wide) < 1e-10, wide * (math.sqrt(math.pi) / 2), result)  # half would underflow
         result = np.where(np.abs(wide) < 1, result, np.where(np.abs(wide) == 1, wide * np.inf, np.nan))
     return result.astype(x.dtype)

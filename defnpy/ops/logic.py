@@ -172,9 +172,9 @@ def bitwise_invert(x, /):
 _SHIFT = (uniform(0, 100, "u"), uniform(0, 31, "u"))
 
 
-@elementwise(scalar="{x} << {y}", vjp=None, not_differentiable=_LOGIC, kinds="iu", cases=[_SHIFT])
+@elementwise(scalar="shl({x}, {y})", vjp=None, not_differentiable=_LOGIC, kinds="iu", cases=[_SHIFT])
 def bitwise_left_shift(x, y, /):
-    """x times 2 to the power y, in the bits of the dtype; takes integers.
+    """x times 2 to the power y, in the bits of the dtype: 0 when y is their number or more. Takes integers.
 
     >>> import defnpy as dp
     >>> dp.bitwise_left_shift(dp.asarray([1, 3]), 2)
@@ -183,7 +183,7 @@ def bitwise_left_shift(x, y, /):
     return np.left_shift(x, y)
 
 
-@elementwise(scalar="{x} >> {y}", vjp=None, not_differentiable=_LOGIC, kinds="iu", cases=[_SHIFT])
+@elementwise(scalar="shr({x}, {y})", vjp=None, not_differentiable=_LOGIC, kinds="iu", cases=[_SHIFT])
 def bitwise_right_shift(x, y, /):
     """x divided by 2 to the power y, rounded down; takes integers.
 

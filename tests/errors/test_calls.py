@@ -87,7 +87,6 @@ def test_a_call_with_a_spec():
         scaled(dp.spec(3))
 
 
-@pytest.mark.xfail(strict=True, reason="'Python int too large to convert to C long', without a place")
 def test_a_number_beyond_64_bits_as_an_argument():
     with pytest.raises(dp.errors.DefnpyError):
         scaled(2**70)

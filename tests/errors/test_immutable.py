@@ -135,8 +135,6 @@ CASES = [
 @pytest.mark.parametrize("traced", [False, True], ids=["eager", "traced"])
 @pytest.mark.parametrize(("function", "line", "marked", "what", "hint"), CASES, ids=[c[0].__name__ for c in CASES])
 def test_the_users_own_line_is_rewritten(function, line, marked, what, hint, traced, place):
-    if traced and function is set_mask:
-        pytest.skip("a traced mask cannot index, which test_traced.py covers")
     if what != ASSIGNMENT:
         what = f"a tensor cannot change: {what} is refused"
     with pytest.raises(ImmutableError) as caught:

@@ -9,9 +9,6 @@ from defnpy.debug import InvalidGraph, difference, dot, show, verify
 from defnpy.ir.aval import Aval
 from defnpy.ir.expr import Expr, Graph
 from defnpy.ir.trace import tracing
-from defnpy.passes.simplify import simplify
-
-DEEP = 100_000
 
 
 def graph_of(function, *args):
@@ -59,20 +56,6 @@ def test_prints_come_in_the_order_of_the_program(capsys):
             "first used, printed later",
             "last",
         ]
-
-
-def chain(x):
-    for i in range(DEEP // 2):
-        x = x * 1.5 + float(i)
-    return x
-
-
-def test_a_graph_may_be_very_deep():
-    graph = graph_of(chain, dp.ones(()))
-    assert len([n for n in graph.nodes() if n.args]) == DEEP
-    assert show(graph).count("\n") > DEEP
-    assert len(simplify(graph).nodes()) > DEEP
-    verify(graph)
 
 
 def test_the_gradient_of_a_very_deep_function():

@@ -278,13 +278,18 @@ def test_no_axes_and_no_elements(op: Op) -> None:
 REDUCTIONS = [op for op in OPS if op.family == "reduction"]
 
 
-@pytest.mark.parametrize("dtype", [*FLOATS, "int8", "int64", "uint8", "uint64", "bool"])
-@pytest.mark.parametrize("op", REDUCTIONS, ids=lambda op: op.name)
+@pytest.mark.parametrize(
+    ("op", "dtype"),
+    [
+        pytest.param(op, dtype, id=f"{op.name}-{dtype}")
+        for op in REDUCTIONS
+        for dtype in (*FLOATS, "int8", "int64", "uint8", "uint64", "bool")
+        if np.dtype(dtype).kind in op.kinds
+    ],
+)
 def test_reductions_of_extremes(op: Op, dtype: str) -> None:
     """Every pair of extremes, in both orders, as a row of its own: NaN wins, infinities meet, integers wrap."""
     kind = np.dtype(dtype)
-    if kind.kind not in op.kinds:
-        pytest.skip(f"{op.name} takes no {dtype}")
     values = np.array(extremes(kind), kind)
     pairs = np.stack([x.ravel() for x in np.meshgrid(values, values)], axis=1)
     if op.name in ("argmax", "argmin", "max", "min"):

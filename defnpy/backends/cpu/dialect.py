@@ -30,11 +30,26 @@ FUNCTIONS = {
     "trunc": "np.trunc({0})",
     "rint": "np.rint({0})",
     "abs": "abs({0})",
+    "maximum": "{0} if {0} >= {1} or {0} != {0} else {1}",
+    "minimum": "{0} if {0} <= {1} or {0} != {0} else {1}",
     "pow": "{0} ** {1}",
     "mod": "{0} % {1}",
     "floordiv": "{0} // {1}",
     "erfinv": "erfinv({0})",
     "threefry2x32": "threefry2x32({0}, {1}, {2}, {3}, {4})",
+}
+
+# What integers need beside: the shifts and quotients that the machine leaves open, as NumPy closes them.
+_INTEGER = {
+    ("invert", "b"): "not {0}",
+    ("invert", "i"): "~{0}",
+    ("invert", "u"): "~{0}",
+    ("shl", "i"): "{0} << {1} if ZERO <= {1} < BITS else ZERO",
+    ("shl", "u"): "{0} << {1} if {1} < BITS else ZERO",
+    ("shr", "i"): "{0} >> {1} if ZERO <= {1} < BITS else (-ONE if {0} < ZERO else ZERO)",
+    ("shr", "u"): "{0} >> {1} if {1} < BITS else ZERO",
+    ("floordiv", "i"): "-{0} if {1} == -ONE else {0} // {1}",
+    ("mod", "i"): "ZERO if {1} == -ONE else {0} % {1}",
 }
 
 
@@ -78,10 +93,9 @@ class _Spell(ast.NodeTransformer):
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
         assert isinstance(node.func, ast.Name)
-        if node.func.id == "invert":
-            template = "not {0}" if self.dtype.kind == "b" else "~{0}"
-        else:
-            template = FUNCTIONS[node.func.id]
+        template = _INTEGER.get((node.func.id, self.dtype.kind)) or FUNCTIONS[node.func.id]
+        template = template.replace("BITS", number(8 * self.dtype.itemsize, self.dtype))
+        template = template.replace("ONE", number(1, self.dtype)).replace("ZERO", number(0, self.dtype))
         # An integer literal among the arguments is a static parameter, not a number of the operands' dtype.
         static = node.func.id == "threefry2x32"
         arguments = [a if static and isinstance(a, ast.Constant) else self.visit(a) for a in node.args]

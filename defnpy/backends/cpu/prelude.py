@@ -21,6 +21,8 @@ def erfinv(x):
         return np.nan
     if abs(x) == 1.0:
         return x * np.inf
+    if abs(x) < 1e-10:
+        return x * 0.88622692545275801365
     w = -math.log1p(-x * x)
     if w < 5.0:
         w = w - 2.5
