@@ -1,4 +1,4 @@
-"""The disk cache of machine code: what a second process finds, and what it does with entries that are not whole."""
+"""The disk cache of machine code between processes: what a second one finds, and several that write at once."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
-import pytest
-
 import defnpy as dp
 from defnpy.backends.cpu import cache
 from defnpy.backends.cpu.render import canonical
 from defnpy.lower.program import KernelStep, lower
 
+ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = """
 import sys
 import defnpy as dp
@@ -31,7 +29,8 @@ print(all(k.cached for k in kernels), "numba" in sys.modules)
 def run(folder: Path, program: str = PROGRAM) -> str:
     """What a fresh process with that cache folder prints."""
     environment = dict(os.environ, DEFNPY_CACHE_DIR=str(folder))
-    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=300)
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
@@ -47,24 +46,11 @@ def test_a_second_process_loads_what_the_first_compiled_without_numba(tmp_path):
     assert loaded == "True False"
 
 
-@pytest.mark.parametrize(
-    "damage", [lambda b: b"", lambda b: b[: len(b) // 2], lambda b: b"garbage", lambda b: b[:-1] + b"\0\0"]
-)
-def test_a_damaged_entry_is_built_again(tmp_path, damage):
-    run(tmp_path)
-    before = {path: path.read_bytes() for path in entries(tmp_path)}
-    for path, content in before.items():
-        path.write_bytes(damage(content))
-    run(tmp_path)
-    for path in entries(tmp_path):
-        assert cache.read(str(tmp_path), path.parent.name + path.stem) is not None
-
-
 def test_writers_at_the_same_time_leave_whole_entries(tmp_path):
     environment = dict(os.environ, DEFNPY_CACHE_DIR=str(tmp_path))
     writers = [
         subprocess.Popen(
-            [sys.executable, "-c", PROGRAM], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            [sys.executable, "-c", PROGRAM], cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
         for _ in range(3)
     ]
@@ -77,10 +63,10 @@ def test_writers_at_the_same_time_leave_whole_entries(tmp_path):
 
 def test_a_folder_that_cannot_be_written_is_no_error(tmp_path):
     (tmp_path / "file").write_text("not a folder")
-    assert run(tmp_path / "file") == "True True" or run(tmp_path / "file").endswith("True")
+    assert run(tmp_path / "file") == run(tmp_path / "file") == "False True"
 
 
-def test_no_folder_means_no_cache(tmp_path, monkeypatch):
+def test_no_folder_means_no_cache():
     entry = cache.Entry("symbol", b"code", False)
     cache.write("", "ab" * 32, entry)
     assert cache.read("", "ab" * 32) is None
@@ -105,53 +91,3 @@ def test_equal_kernels_have_one_canonical_text_whatever_the_names_and_sizes():
     (two,) = kernels(lambda beta: beta * 2.0 + 1.0, dp.ones((7, 9)))
     (other,) = kernels(lambda beta: beta * 3.0 + 1.0, dp.ones((7, 9)))
     assert canonical(one) == canonical(two) != canonical(other)
-
-
-def test_the_dtype_is_part_of_the_name_of_an_entry(tmp_path):
-    f = dp.defn(lambda x: -x, backend="cpu")
-    with dp.config(cache_dir=str(tmp_path)):
-        f(dp.ones(5, dtype="float32"))
-        f(dp.ones(5, dtype="float64"))
-    assert len(entries(tmp_path)) in (0, 1, 2)  # kernels that this process has loaded before are not written again
-    names = {cache.digest("source", dtype) for dtype in ("float32", "float64")}
-    assert len(names) == 2
-
-
-def test_what_is_known_of_a_kernel():
-    report = dp.defn(lambda x: dp.exp(x)).compile(dp.ones(3)).kernels()
-    assert len(report) == 1
-    assert report[0].name == "kernel_0" and "math.exp" in report[0].source and report[0].seconds > 0
-    assert any("dp.exp(x)" in line for line in report[0].lines)
-
-
-@pytest.mark.parametrize("backend", ["cpu", "reference"])
-def test_outputs_are_the_callers_own(backend):
-    f = dp.defn(lambda x: (x, x.reshape(4), x.T, x * 1, x), backend=backend)
-    x = np.arange(4.0).reshape(2, 2)
-    first = [np.asarray(y) for y in f(x)]
-    kept = [y.copy() for y in first]
-    x[:] = 9
-    f(x)
-    for now, then in zip(first, kept, strict=True):
-        np.testing.assert_array_equal(now, then)
-    for i, a in enumerate(first):
-        assert not np.shares_memory(a, x)
-        assert not any(np.shares_memory(a, b) for b in first[i + 1 :])
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda x: x[:, ::2],
-        lambda x: x.T,
-        np.asfortranarray,
-        lambda x: x.astype(">f8"),
-        lambda x: x[::-1],
-    ],
-)
-def test_inputs_of_any_layout(change):
-    f = dp.defn(lambda x: (x @ x.T, dp.sum(x * 2, axis=0)), backend="cpu")
-    x = change(np.arange(12.0).reshape(3, 4))
-    product, total = f(x)
-    np.testing.assert_allclose(product, x @ x.T)
-    np.testing.assert_allclose(total, (x * 2).sum(0))

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 import defnpy as dp
 from defnpy.lower.fuse import Call, Group, schedule
 from defnpy.lower.kernel import Loop, walk
-from defnpy.lower.memory import ALIGNMENT, Request, plan
 from defnpy.lower.program import CallStep, KernelStep, lower
 from defnpy.passes.pipeline import optimize
 
@@ -96,24 +93,6 @@ def test_memory_of_dead_values_is_used_again():
     made = program(chain, dp.spec((64, 64)), dp.spec((64, 64)))
     assert len(made.temporaries) == 11
     assert made.arena <= 3 * 64 * 64 * 4
-
-
-requests = st.lists(
-    st.tuples(st.integers(0, 1000), st.integers(0, 20), st.integers(0, 20)).map(
-        lambda t: Request(t[0], min(t[1:]), max(t[1:]))
-    ),
-    max_size=25,
-)
-
-
-@given(requests)
-def test_no_two_temporaries_alive_at_once_overlap(wanted):
-    offsets, total = plan(wanted)
-    for i, (a, start) in enumerate(zip(wanted, offsets, strict=True)):
-        assert start % ALIGNMENT == 0 and start + a.size <= total
-        for b, other in list(zip(wanted, offsets, strict=True))[:i]:
-            if a.first <= b.last and b.first <= a.last and a.size and b.size:
-                assert start + a.size <= other or other + b.size <= start
 
 
 def test_names_that_mean_something_in_python_or_in_kernels():
