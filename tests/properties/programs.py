@@ -587,6 +587,13 @@ class Guarded:
         self.array[index] = value
 
 
+class _Mathematics:
+    """The functions of ``math`` as compiled code computes them: inf and NaN where Python raises."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(np, name) if hasattr(np, name) else getattr(math, name)
+
+
 class _Poisoned:
     """NumPy, but fresh memory is full of rubbish."""
 
@@ -614,7 +621,8 @@ def run_readable(graph: Graph, inputs: Sequence[np.ndarray]) -> list[np.ndarray]
     program = lower(graph)
     check_memory(program)
     namespace: dict[str, Any] = {}
-    exec("import math\nimport numpy as np\n" + prelude.SOURCE, namespace)
+    exec("import numpy as np\n" + prelude.SOURCE, namespace)
+    namespace["math"] = _Mathematics()
     for step in program.steps:
         if isinstance(step, KernelStep):
             exec(render(step.emitted.kernel), namespace)
