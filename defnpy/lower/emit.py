@@ -36,7 +36,9 @@ from .kernel import (
 )
 from .rows import folds, plan_passes
 
-__all__ = ["Emitted", "emit"]
+__all__ = ["FAILED", "Emitted", "emit"]
+
+FAILED = "failed_index"
 
 
 @dataclass
@@ -309,7 +311,8 @@ class _Emitter:
             name = self._fresh(positions[axis], "at")
             self.checks.append((node, axis))
             size = self._size(f"m{len(self.sizes)}", n)
-            self.blocks[depth].append(Bound(name, value, size, len(self.checks)))
+            signed = positions[axis].dtype.kind == "i"
+            self.blocks[depth].append(Bound(name, value, size, len(self.checks), self._failed(), signed))
             self.variable_depth[name] = depth
             full.append((Term(name),))
         base = viewed(source, FLAT_VIEWS, self.plan.place)
@@ -323,6 +326,13 @@ class _Emitter:
             found = self.buffers[key] = Buffer(self.names[key], key.dtype, role)
             self.sources.append(key)
         return found.name
+
+    def _failed(self) -> str:
+        """The buffer of one element in which a failed check leaves the index."""
+        if FAILED not in self.buffers:
+            self.buffers[FAILED] = Buffer(FAILED, np.dtype("int64"), "scratch")
+            self.sources.append(1)
+        return FAILED
 
     def _flat(self, node: Expr, index: tuple[Index, ...]) -> Index:
         """The flat row-major index of an element of ``node``."""

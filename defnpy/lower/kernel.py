@@ -88,12 +88,17 @@ class Load:
 
 @dataclass
 class Bound:
-    """``name = value`` counted from the front; outside of ``size`` the kernel ends with a status of ``code``."""
+    """``name = value`` counted from the front; outside of ``size`` the kernel ends with status ``code``.
+
+    buffer: where it leaves the value then. signed: whether a negative value counts from the end.
+    """
 
     name: str
     value: Operand
     size: str
     code: int
+    buffer: str
+    signed: bool
 
 
 @dataclass

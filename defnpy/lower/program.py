@@ -61,7 +61,7 @@ class Program:
 
 
 _TAKEN = re.compile(r"[imn]\d+$")
-_RESERVED = {"np", "range", "math", "empty", "matmul", "abs", "exp"}
+_RESERVED = {"failed_index", "np", "range", "math", "empty", "matmul", "abs", "exp"}
 
 
 def identifiers(graph: Graph) -> dict[Expr, str]:

@@ -8,6 +8,7 @@ import os
 import sys
 import tempfile
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +20,7 @@ import pytest
 import defnpy as dp
 from defnpy.backends.cpu import cache, prelude
 from defnpy.errors import IndexingError
+from defnpy.ir.op import REGISTRY
 
 compiler = importlib.import_module("defnpy.backends.cpu.compile")
 numba_compiler = importlib.import_module("defnpy.backends.cpu.numba_compiler")
@@ -320,6 +322,29 @@ def test_an_error_in_one_thread_is_its_own() -> None:
         assert list(pool.map(work, range(4))) == [0, 40, 0, 40]
 
 
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+@pytest.mark.parametrize(
+    ("index", "dtype"),
+    [
+        (5, "int64"),
+        (-6, "int64"),
+        (2**31, "int64"),
+        (2**47, "int64"),
+        (2**60, "int64"),
+        (-(2**63), "int64"),
+        (2**63 - 1, "int64"),
+        (-128, "int8"),
+        (255, "uint8"),
+        (2**32 - 1, "uint32"),
+        (2**64 - 1, "uint64"),  # not -1
+    ],
+)
+def test_an_index_out_of_bounds_is_named_however_large(index: int, dtype: str, backend: str) -> None:
+    program = dp.defn(lambda x, i: x[i] * 2, backend=backend)
+    with pytest.raises(IndexingError, match=rf"index {index} is out of bounds for axis 0 of size 5"):
+        program(np.ones(5), np.array([1, index], dtype))
+
+
 # -- inputs ---------------------------------------------------------------------------------------------------------
 
 
@@ -437,3 +462,46 @@ def test_outputs_are_read_only_and_whole(name: str) -> None:
         assert (
             array.flags.c_contiguous and not array.flags.writeable and (array.shape, array.dtype) == (y.shape, y.dtype)
         )
+
+
+# -- the reference --------------------------------------------------------------------------------------------------
+
+
+def alive_at_once(steps: int, monkeypatch: pytest.MonkeyPatch) -> int:
+    """How many intermediate values of a chain the reference holds at the same time."""
+    results: list[weakref.ref[Any]] = []
+    most = 0
+
+    def sine(x: Any) -> Any:
+        nonlocal most
+        result = np.sin(x)
+        results.append(weakref.ref(result))
+        most = max(most, sum(r() is not None for r in results))
+        return result
+
+    def function(x: Any) -> Any:
+        for _ in range(steps):
+            x = dp.sin(x)
+        return x
+
+    with monkeypatch.context() as patch:
+        patch.setattr(REGISTRY["sin"], "body", sine)
+        dp.defn(function, backend="reference")(np.ones(4))
+    assert len(results) == steps
+    return most
+
+
+def test_the_reference_forgets_a_value_after_its_last_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert alive_at_once(30, monkeypatch) == 2
+
+
+def test_a_reference_that_forgets_nothing_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    reference = importlib.import_module("defnpy.backends.reference")
+    made = reference._Program.__init__
+
+    def hoarding(self: Any, graph: Any) -> None:
+        made(self, graph)
+        self._steps = [(*step[:-1], []) for step in self._steps]
+
+    monkeypatch.setattr(reference._Program, "__init__", hoarding)
+    assert alive_at_once(30, monkeypatch) == 30

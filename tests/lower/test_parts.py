@@ -283,15 +283,16 @@ def test_a_reduction_over_the_first_axis_folds_into_its_buffer() -> None:
 def test_an_index_is_checked_and_counted_from_the_end() -> None:
     made = kernel(lambda x, i: x[i], dp.spec(4), dp.spec(2, "int64"))
     assert made.checks and sum(isinstance(s, Bound) for s in walk(made.body)) == 1
-    x, out = np.arange(4, dtype=np.float32), np.empty(2, np.float32)
+    x, out, failed = np.arange(4, dtype=np.float32), np.empty(2, np.float32), np.zeros(1, np.int64)
 
     def status(*index: int) -> int:
-        given = {"x": x, "i": np.array(index), "out": out}
+        given = {"x": x, "i": np.array(index), "out": out, "failed_index": failed}
         arguments = [given["out" if b.role == "out" else b.name] for b in made.buffers]
         return run(made, *arguments, *[{"n0": 2}.get(s, 4) for s in made.sizes])
 
     assert status(3, -4) == 0 and out.tolist() == [3.0, 0.0]
-    assert status(0, 4) != 0 and status(-5, 0) != 0
+    assert status(0, 4) != 0 and failed[0] == 4
+    assert status(-5, 0) != 0 and failed[0] == -5
 
 
 def test_an_index_that_counts_needs_no_check() -> None:
@@ -363,7 +364,7 @@ def test_indices() -> None:
     index = (Term("i0", 2, ("n1",)), Term("i1"))
     assert affine(index, 3, 4) == (Term("i0", 6, ("n1",)), Term("i1", 3), Term("", 4))
     assert affine((), 3, 0) == () and affine((), 3, 2) == (Term("", 2),)
-    assert sizes_in([loop(Store("y", FLAT, "a"), Bound("b", "a", "m3", 1))]) == {"n0", "n1", "m3"}
+    assert sizes_in([loop(Store("y", FLAT, "a"), Bound("b", "a", "m3", 1, "failed", True))]) == {"n0", "n1", "m3"}
 
 
 NUMERIC = [

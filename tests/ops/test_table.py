@@ -158,6 +158,7 @@ def test_what_has_no_rule_is_flat(op: Op, case: Case) -> None:
 @pytest.mark.parametrize("op", OPS, ids=lambda op: op.name)
 def test_every_op_has_cases_and_an_example(op: Op) -> None:
     assert op.cases
+    assert op.scalar is not None or op.family != "elementwise"
     assert op.vjp is None or has_smooth_float_case(op)
     assert op.__doc__ and ">>> " in op.__doc__
 

@@ -18,7 +18,7 @@ from ..reference import located
 from . import prelude
 from .compile import Function, function
 from .driver import Driver, driver
-from .render import STATUS, render
+from .render import render
 
 __all__ = ["CpuBackend", "CpuExecutable"]
 
@@ -82,9 +82,10 @@ class CpuExecutable:
             prepared: tuple[Any, ...] = self._prepare(arrays, status)
         return prepared
 
-    def _fail(self, step: int, status: Any) -> None:
-        index, code = divmod(int(status), STATUS)
-        node, axis = self._steps[step].emitted.checks[code - 1]
+    def _fail(self, step: int, code: Any, failed: Any) -> None:
+        node, axis = self._steps[step].emitted.checks[int(code) - 1]
+        position = node.kwargs["axes"].index(axis) + 1
+        index = int(failed.astype(node.args[position].dtype))  # an unsigned index was kept as its bits
         n = node.args[0].shape[axis]
         mismatch = Mismatch(f"index {index} is out of bounds for axis {axis} of size {n}", error=IndexingError)
         raise located(node, mismatch)

@@ -18,6 +18,7 @@ import numpy as np
 from ... import shapes
 from ...errors import Mismatch
 from ...ir.expr import Expr
+from ...lower.emit import FAILED
 from ...lower.fuse import VIEWS
 from ...lower.program import CallStep, KernelStep, Program
 from ...ops.contract import free_axes
@@ -167,7 +168,7 @@ class _Printer:
         self.lines.append(call)
         if emitted.kernel.checks:
             if self.addresses:
-                self.lines += ["if status[0]:", f"    fail({number}, status[0])"]
+                self.lines += ["if status[0]:", f"    fail({number}, status[0], {emitted.kernel.name}_{FAILED}[0])"]
             else:
                 self.lines[-1] = f"assert {call} == 0, 'an index is out of bounds'"
 
@@ -213,6 +214,10 @@ class _Printer:
         b = self._once(self._matrix(right, batch[1] + contract[1] + columns, (*stack, inner, n)))
         out = self._once(self._reshaped(self.name(node), node.shape, (*stack, m, n)))
         module = "" if self.addresses else "np."
+        if (m, inner) == (1, 1) or (inner, n) == (1, 1):
+            # np.dot takes a matrix of one element for a number, and then 0 times NaN for 0.
+            self.lines.append(f"{module}matmul({a}, {b}, out={out})")
+            return
         self.lines.append(f"{module}matmul({a}, {b}, out={out})" if stack else f"{module}dot({a}, {b}, {out})")
 
     def _matrix(self, operand: Expr, order: shapes.Axes, shape: shapes.Shape) -> str:

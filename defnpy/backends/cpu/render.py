@@ -22,14 +22,13 @@ from ...lower.kernel import (
 )
 from .dialect import expression, fold, number
 
-__all__ = ["STATUS", "canonical", "render"]
+__all__ = ["canonical", "render"]
 
 Name = Callable[[str], str]
-STATUS = 65536  # a status is the index that was out of bounds times this, plus the number of the check
 
 
 def render(kernel: Kernel, *, name: Name = str, comments: bool = True) -> str:
-    """The kernel as a Python function of flat arrays and sizes; it returns 0, or the status of a failed bounds check.
+    """The kernel as a Python function of flat arrays and sizes; it returns 0, or the code of a failed bounds check.
 
     name: renames everything (see :func:`canonical`). comments: print the user's lines.
     """
@@ -93,10 +92,12 @@ def _lines(statement: Statement, name: Name, kinds: dict[str, str]) -> Iterator[
     elif isinstance(statement, Bound):
         own, size = name(statement.name), name(statement.size)
         yield f"{own} = np.int64({_operand(statement.value, name)})"
-        yield f"if {own} < 0:"
-        yield f"    {own} = {own} + {size}"
+        if statement.signed:
+            yield f"if {own} < 0:"
+            yield f"    {own} = {own} + {size}"
         yield f"if {own} < 0 or {own} >= {size}:"
-        yield f"    return np.int64({_operand(statement.value, name)}) * {STATUS} + {statement.code}"
+        yield f"    {name(statement.buffer)}[0] = np.int64({_operand(statement.value, name)})"
+        yield f"    return {statement.code}"
 
 
 def _operand(operand: Operand, name: Name) -> str:
