@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
@@ -73,11 +74,15 @@ class Op:
         self.__name__ = self.__qualname__ = self.name
         self.__doc__ = self.body.__doc__
         self.__module__ = self.body.__module__
-        self.__signature__ = inspect.signature(self.body)
-        parameters = self.__signature__.parameters.values()
-        self.static_names = frozenset(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
-        self.arity = sum(p.kind is p.POSITIONAL_ONLY for p in parameters)
-        self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+        code = self.body.__code__  # inspect.signature would say the same, and cost most of the import of the package
+        self.array_names = code.co_varnames[: code.co_posonlyargcount]
+        self.arity = len(self.array_names)
+        self.static_names = frozenset(code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount])
+        self.variadic = bool(code.co_flags & inspect.CO_VARARGS)
+
+    @functools.cached_property
+    def __signature__(self) -> inspect.Signature:
+        return inspect.signature(self.body)
 
     def __call__(self, *args: Any, **params: Any) -> Any:
         return self.call(self, args, params)

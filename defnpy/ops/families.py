@@ -10,7 +10,6 @@ named functions (``exp``, ``floor`` ...). Numbers in it take the dtype of the op
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -109,7 +108,7 @@ def elementwise(
         return Aval(shape, avals[-1].dtype, all(a.weak for a in avals))
 
     def declare(body: Body) -> Op:
-        arity = len([p for p in inspect.signature(body).parameters.values() if p.kind is p.POSITIONAL_ONLY])
+        arity: int = body.__code__.co_posonlyargcount
         return Op(
             body,
             "elementwise",

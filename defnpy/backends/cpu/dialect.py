@@ -105,7 +105,7 @@ class _Spell(ast.NodeTransformer):
 @functools.lru_cache(maxsize=4096)
 def _template(op: Op, dtype: DType, params: tuple[tuple[str, object], ...]) -> str:
     assert op.scalar is not None
-    names = [p.name for p in op.__signature__.parameters.values() if p.kind is p.POSITIONAL_ONLY]
+    names = op.array_names
     holes = {name: f"__{name}__" for name in names}
     tree = ast.parse(op.scalar.format(**holes, **dict(params)), mode="eval")
     text = ast.unparse(ast.fix_missing_locations(_Spell(dtype).visit(tree)))
@@ -120,9 +120,8 @@ def expression(
     """One element of ``op`` as a Python expression of ``dtype``."""
     if op.name == "astype":
         return cast(args[0], dtypes[0], dtype)
-    holes = [p.name for p in op.__signature__.parameters.values() if p.kind is p.POSITIONAL_ONLY]
     text = _template(op, dtypes[-1], tuple(sorted(params.items())))
-    text = text.format(**dict(zip(holes, args, strict=True)))
+    text = text.format(**dict(zip(op.array_names, args, strict=True)))
     if op.name == "erfinv" and dtype != np.dtype("float64"):
         return f"np.{dtype}({text})"  # computed in float64 whatever the operand
     # Numba computes small integers in 64 bits, and bits of booleans as integers.
