@@ -166,7 +166,7 @@ def _gradient_check(model: Model, params: Any, dataset: Dataset) -> str:
 
 def _heading(settings: Mapping[str, Any], dataset: Dataset, start: int) -> str:
     shown = ", ".join(f"{name} {value}" for name, value in settings.items() if name not in ("net", "data_dir"))
-    counts = f"{dataset.images.shape[0]:,} images to train on, {len(dataset.test_parts):,} to test"
+    counts = f"{dataset.images.shape[0]:,} images to train on, {_count(dataset.test_parts):,} to test"
     return f"{settings['net']}: {shown}\n{counts}" + (f", continuing after iteration {start:,}" if start else "")
 
 
@@ -182,6 +182,10 @@ def _farewell(done: int, save: Path | None) -> str:
     if save is None:
         return f"interrupted after iteration {done}; nothing is saved, as no --save was given"
     return f"interrupted after iteration {done}; saved to {save}: --resume {save} continues from there"
+
+
+def _count(parts: list[Any]) -> int:
+    return sum(labels.shape[0] for _, labels in parts)
 
 
 def _mean(values: list[float]) -> float:

@@ -1,9 +1,7 @@
-"""The data set as the loop wants it: flat uint8 images for the steps, scaled ones in parts for evaluation."""
+"""The data set as the loop wants it: tensors of flat uint8 images, cut into parts for evaluation."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -12,44 +10,19 @@ import defnpy as dp
 
 from ..data.mnist import Mnist
 
-__all__ = ["Dataset", "Parts", "from_mnist"]
+__all__ = ["Dataset", "Part", "from_mnist"]
 
+Part = tuple[dp.Tensor, dp.Tensor]
 PART_ROWS = 10_000
 
 
-class Parts:
-    """A whole set in parts of at most 10,000: pairs of float32 images (count, pixels) in [0, 1] and uint8 labels.
-
-    The images are scaled when they are first asked for, and kept: every evaluation reads all of them.
-    """
-
-    def __init__(self, images: np.ndarray, labels: np.ndarray) -> None:
-        self._images = images
-        self._labels = labels
-
-    def __len__(self) -> int:
-        return len(self._images)
-
-    def __iter__(self) -> Iterator[tuple[dp.Tensor, dp.Tensor]]:
-        return iter(self._pairs)
-
-    @functools.cached_property
-    def _pairs(self) -> list[tuple[dp.Tensor, dp.Tensor]]:
-        pairs = []
-        for i in range(0, len(self._images), PART_ROWS):
-            scaled = np.multiply(self._images[i : i + PART_ROWS], np.float32(1 / 255), dtype=np.float32)
-            scaled.flags.writeable = False  # so that the tensor is this memory, not a copy
-            pairs.append((dp.asarray(scaled), dp.asarray(self._labels[i : i + PART_ROWS])))
-        return pairs
-
-
 class Dataset(NamedTuple):
-    """images: uint8 (count, pixels); labels: uint8 (count,); the parts hold the whole training and test sets."""
+    """images: uint8 (count, pixels); labels: uint8 (count,); the parts hold pairs of such, together the whole set."""
 
     images: dp.Tensor
     labels: dp.Tensor
-    train_parts: Parts
-    test_parts: Parts
+    train_parts: list[Part]
+    test_parts: list[Part]
 
 
 def from_mnist(data: Mnist) -> Dataset:
@@ -59,6 +32,11 @@ def from_mnist(data: Mnist) -> Dataset:
     return Dataset(
         dp.asarray(train_images),
         dp.asarray(data.train_labels),
-        Parts(train_images, data.train_labels),
-        Parts(test_images, data.test_labels),
+        _parts(train_images, data.train_labels),
+        _parts(test_images, data.test_labels),
     )
+
+
+def _parts(images: np.ndarray, labels: np.ndarray) -> list[Part]:
+    starts = range(0, len(images), PART_ROWS)
+    return [(dp.asarray(images[i : i + PART_ROWS]), dp.asarray(labels[i : i + PART_ROWS])) for i in starts]

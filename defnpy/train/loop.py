@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import defnpy as dp
 
 from ..errors import TrainingError
-from .dataset import Dataset, Parts
+from .dataset import Dataset, Part
 from .net import Model
 
 __all__ = ["Block", "accuracy", "blocks", "run"]
@@ -79,7 +79,7 @@ def run(
         yield Block(block.stop, params, losses, time.perf_counter() - began)
 
 
-def accuracy(model: Model, params: Any, parts: Parts) -> float:
+def accuracy(model: Model, params: Any, parts: list[Part]) -> float:
     """The share of images that get their label, from 0 to 1."""
     right = sum(int(model.correct(params, images, labels)) for images, labels in parts)
-    return right / len(parts)
+    return right / sum(labels.shape[0] for _, labels in parts)

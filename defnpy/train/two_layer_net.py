@@ -39,16 +39,10 @@ def init(key: dp.Tensor, *, inputs: int, hidden: int, scale: float = 0.01) -> Pa
     }
 
 
-def pixels(images: dp.Tensor, dtype: Any) -> dp.Tensor:
-    """Images as numbers in [0, 1] of ``dtype``: bytes are scaled, floats are such numbers already."""
-    x = images.astype(dtype)
-    return x * (1 / 255) if images.dtype == dp.uint8 else x
-
-
 @dp.defn
 def predict(params: Params, images: dp.Tensor, *, activation: str) -> dp.Tensor:
-    """One score per class, larger is likelier: (count, 10) for images (count, inputs), see :func:`pixels`."""
-    x = pixels(images, params["W1"].dtype)
+    """One score per class, larger is likelier: (count, 10) for uint8 images (count, inputs)."""
+    x = images.astype(params["W1"].dtype) * (1 / 255)
     hidden = ACTIVATIONS[activation](x @ params["W1"] + params["b1"])
     return hidden @ params["W2"] + params["b2"]
 
