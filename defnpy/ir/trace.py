@@ -23,7 +23,6 @@ __all__ = [
     "aval_of",
     "bind",
     "call",
-    "constant",
     "current",
     "error",
     "function",
@@ -189,12 +188,6 @@ def aval_of(value: Any) -> Aval:
 def _describe(value: Any) -> str:
     text = repr(value)
     return f"{type(value).__name__} {text if len(text) <= 40 else text[:37] + '...'}"
-
-
-def constant(value: np.generic) -> Any:
-    """A number as an operand: a node in a trace, itself otherwise."""
-    trace = current()
-    return value if trace is None else trace.constant(value)
 
 
 def bind(op: Op, operands: Sequence[Any], params: dict[str, Any], aval: Aval) -> Any:

@@ -387,13 +387,8 @@ def _scatter_set_vjp(g: Any, y: Any, x: Any, updates: Any, *indices: Any, axes: 
     numbers = reshape(_numbers(count), shape=updates.shape)
     places = broadcast_to(np.int64(-1), shape=x.shape)
     winners = gather(scatter_set(places, numbers, *indices, axes=axes), *indices, axes=axes)
-    mine = astype_like(winners == numbers, g)
+    mine = cast(winners == numbers, g.dtype)
     return (kept, gather(g, *indices, axes=axes) * mine, *[None] * len(indices))
-
-
-def astype_like(x: Any, like: Any) -> Any:
-    """``x`` in the dtype of ``like``."""
-    return cast(x, like.dtype)
 
 
 @special(

@@ -30,7 +30,10 @@ def _extremum_vjp(g: Any, y: Any, x: Any, *, axis: shapes.Axes, keepdims: bool) 
     return (hit * (restore(g, x, axis) / count),)
 
 
-@reduction(vjp=_extremum_vjp, domains=[_REAL, _INTEGER], check=_not_empty, empty=False)
+_extremum_reduction = reduction(vjp=_extremum_vjp, domains=[_REAL, _INTEGER], check=_not_empty, empty=False)
+
+
+@_extremum_reduction
 def max_(x, /, *, axis=None, keepdims=False):
     """The largest element over ``axis`` (int, tuple, None for all); NaN if one is NaN.
 
@@ -43,7 +46,7 @@ def max_(x, /, *, axis=None, keepdims=False):
     return np.max(x, axis=axis, keepdims=keepdims)
 
 
-@reduction(vjp=_extremum_vjp, domains=[_REAL, _INTEGER], check=_not_empty, empty=False)
+@_extremum_reduction
 def min_(x, /, *, axis=None, keepdims=False):
     """The smallest element over ``axis`` (int, tuple, None for all); NaN if one is NaN.
 
@@ -130,17 +133,17 @@ def _position(find: Any, x: Any, axis: Any, keepdims: bool) -> Any:
     return result.reshape([1 if a in axes else n for a, n in enumerate(x.shape)]) if keepdims else result
 
 
-_POSITION = "a position is flat almost everywhere"
-
-
-@reduction(
+_position_reduction = reduction(
     vjp=None,
-    not_differentiable=_POSITION,
+    not_differentiable="a position is flat almost everywhere",
     domains=[_REAL, _INTEGER],
     out=lambda dtype: DEFAULT_INT,
     check=_not_empty,
     empty=False,
 )
+
+
+@_position_reduction
 def argmax(x, /, *, axis=None, keepdims=False):
     """The position of the first largest element (of the first NaN if there is one), as int64.
 
@@ -153,14 +156,7 @@ def argmax(x, /, *, axis=None, keepdims=False):
     return _position(np.argmax, x, axis, keepdims)
 
 
-@reduction(
-    vjp=None,
-    not_differentiable=_POSITION,
-    domains=[_REAL, _INTEGER],
-    out=lambda dtype: DEFAULT_INT,
-    check=_not_empty,
-    empty=False,
-)
+@_position_reduction
 def argmin(x, /, *, axis=None, keepdims=False):
     """The position of the first smallest element (of the first NaN if there is one), as int64.
 
