@@ -10,9 +10,15 @@ from types import TracebackType
 
 from .errors import ConfigError
 
-__all__ = ["BACKENDS", "Options", "config", "current"]
+__all__ = ["BACKENDS", "RENDERERS", "Options", "config", "current"]
 
 BACKENDS = ("cpu", "reference")
+RENDERERS = ("llvm", "numba")
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,17 +28,28 @@ class Options:
     backend: ``"cpu"`` (compiled kernels) or ``"reference"`` (NumPy, op by op).
     cache_dir: folder of the disk cache for compiled kernels; ``""`` switches it off.
     verify: check the graph after the trace and after every pass (slow; on in the test suite).
+    renderer: who compiles the kernels of the cpu backend: ``"llvm"`` (at once) or ``"numba"`` (from the Python source
+        that ``f.source()`` shows; slower to start, as fast to run).
+    threads: how many threads may share a large step, by default one for every core that the process may use.
     """
 
     backend: str = "cpu"
     cache_dir: str = ""
     verify: bool = False
+    renderer: str = "llvm"
+    threads: int = dataclasses.field(default_factory=cores)
 
     def __post_init__(self) -> None:
         if self.backend not in BACKENDS:
             raise ConfigError(
                 f"unknown backend {self.backend!r}", hint=f"choose one of {', '.join(map(repr, BACKENDS))}"
             )
+        if self.renderer not in RENDERERS:
+            raise ConfigError(
+                f"unknown renderer {self.renderer!r}", hint=f"choose one of {', '.join(map(repr, RENDERERS))}"
+            )
+        if type(self.threads) is not int or self.threads < 1:
+            raise ConfigError(f"threads must be a positive integer, not {self.threads!r}")
         if not isinstance(self.cache_dir, (str, os.PathLike)):
             raise ConfigError(f"cache_dir must be a path, not {self.cache_dir!r}")
         object.__setattr__(self, "cache_dir", os.fspath(self.cache_dir))
@@ -56,7 +73,17 @@ def _from_environment() -> Options:
     verify = os.environ.get("DEFNPY_VERIFY", "0")
     if verify not in ("0", "1"):
         raise ConfigError(f"DEFNPY_VERIFY={verify!r} is neither 0 nor 1", hint="set DEFNPY_VERIFY=1 or unset it")
-    return Options(backend, os.environ.get("DEFNPY_CACHE_DIR", default_cache_dir()), verify == "1")
+    renderer = os.environ.get("DEFNPY_RENDERER", "llvm")
+    if renderer not in RENDERERS:
+        raise ConfigError(
+            f"DEFNPY_RENDERER={renderer!r} names no renderer",
+            hint=f"set it to one of {', '.join(RENDERERS)}, or unset it",
+        )
+    threads = os.environ.get("DEFNPY_NUM_THREADS", "")
+    if threads and not (threads.isdecimal() and int(threads) > 0):
+        raise ConfigError(f"DEFNPY_NUM_THREADS={threads!r} is no positive number", hint="set it to 1 or more, or unset it")
+    folder = os.environ.get("DEFNPY_CACHE_DIR", default_cache_dir())
+    return Options(backend, folder, verify == "1", renderer, int(threads) if threads else cores())
 
 
 _environment: Options | None = None

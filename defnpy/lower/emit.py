@@ -32,6 +32,7 @@ from .kernel import (
     affine,
     collapse,
     identity,
+    parallel_variable,
     sizes_in,
 )
 from .rows import folds, plan_passes
@@ -459,7 +460,10 @@ class _Emitter:
         used = sizes_in(body)
         sizes = {name: value for name, value in self.sizes.items() if name in used}
         lines = tuple(dict.fromkeys(place.position.text for place in self.places if place.position.text))
-        kernel = Kernel(title, list(self.buffers.values()), list(sizes), body, lines)
+        scratch = frozenset(b.name for b in self.buffers.values() if b.role == "scratch")
+        kernel = Kernel(
+            title, list(self.buffers.values()), list(sizes), body, lines, parallel_variable(body, scratch)
+        )
         return Emitted(kernel, self.sources, list(sizes.values()), self.checks)
 
 

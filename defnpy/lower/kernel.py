@@ -17,7 +17,8 @@ from ..ir.op import Op
 
 __all__ = [
     "Bound", "Buffer", "Compute", "Fold", "FoldStore", "Index", "Kernel", "Literal", "Load", "Loop", "Operand",
-    "Position", "Set", "Statement", "Store", "Term", "affine", "collapse", "identity", "sizes_in", "walk",
+    "Position", "Set", "Statement", "Store", "Term", "affine", "collapse", "identity",
+    "parallel_variable", "sizes_in", "structure", "walk",
 ]  # fmt: skip
 
 
@@ -156,7 +157,7 @@ class Kernel:
     """A function of buffers and sizes.
 
     sizes: names of the size arguments, in order. checks: whether it may end early with a status (see Bound).
-    lines: the user's lines that it covers, as text.
+    lines: the user's lines that it covers, as text. parallel: the loop variable whose range threads may share, or "".
     """
 
     name: str
@@ -164,6 +165,7 @@ class Kernel:
     sizes: list[str]
     body: list[Statement]
     lines: tuple[str, ...] = ()
+    parallel: str = ""
 
     @property
     def checks(self) -> bool:
@@ -177,6 +179,38 @@ def walk(body: list[Statement]) -> Iterator[Statement]:
         yield statement
         if isinstance(statement, Loop):
             yield from walk(statement.body)
+
+
+def parallel_variable(body: list[Statement], scratch: frozenset[str]) -> str:
+    """The outermost loop variable whose range can be cut into parts that do not meet, or "".
+
+    All that is written must lie inside of loops over it, at places that it tells apart, and no accumulator may live
+    through its iterations. Buffers named in ``scratch`` belong to a part.
+    """
+    sizes: dict[str, set[str]] = {}
+    for s in walk(body):
+        if isinstance(s, Loop):
+            sizes.setdefault(s.variable, set()).add(s.size)
+    for variable, own in sizes.items():
+        if len(own) == 1 and all(_divides(s, variable, scratch) for s in body):
+            return variable
+    return ""
+
+
+def _divides(statement: Statement, variable: str, scratch: frozenset[str]) -> bool:
+    """Whether a statement outside of all loops over ``variable`` allows to cut them."""
+    if not isinstance(statement, Loop):
+        return isinstance(statement, (Load, Compute, Position))
+    if statement.variable != variable:
+        return all(_divides(s, variable, scratch) for s in statement.body)
+    begun = {s.name for s in walk(statement.body) if isinstance(s, Set)}
+    for s in walk(statement.body):
+        if isinstance(s, Fold) and s.name not in begun:
+            return False
+        if isinstance(s, (Store, FoldStore)) and s.buffer not in scratch:
+            if all(term.variable != variable for term in s.index):
+                return False
+    return True
 
 
 def affine(index: Index, factor: int, offset: int) -> Index:
@@ -242,6 +276,50 @@ def _without(statement: Statement, variable: str) -> Statement:
     if isinstance(statement, Loop):
         return Loop(statement.variable, statement.size, [_without(s, variable) for s in statement.body])
     return statement
+
+
+def structure(kernel: Kernel) -> str:
+    """A text that is equal for kernels that differ in names and comments only."""
+    numbers: dict[str, int] = {}
+
+    def number(name: str) -> int:
+        return numbers.setdefault(name, len(numbers))
+
+    def index(terms: Index) -> str:
+        return "+".join(f"{t.factor}*{t.variable and number(t.variable)}*{[number(n) for n in t.sizes]}" for t in terms)
+
+    def operand(value: Operand) -> str:
+        if isinstance(value, Literal):
+            return f"{value.dtype}:{value.value.tobytes().hex()}"
+        return str(number(value))
+
+    def lines(body: list[Statement]) -> Iterator[str]:
+        for s in body:
+            kind = type(s).__name__
+            if isinstance(s, Loop):
+                yield f"for {number(s.variable)} {number(s.size)} {{"
+                yield from lines(s.body)
+                yield "}"
+            elif isinstance(s, Compute):
+                args = ",".join(map(operand, s.args))
+                dtypes = ",".join(map(str, s.dtypes))
+                yield f"{number(s.name)}:{s.dtype}={s.op.name}|{s.op.scalar}|{s.params}({args}:{dtypes})"
+            elif isinstance(s, Position):
+                yield f"{number(s.name)}:{s.dtype}={index(s.index)}"
+            elif isinstance(s, Load):
+                yield f"{number(s.name)}={number(s.buffer)}[{index(s.index)}]"
+            elif isinstance(s, Bound):
+                yield f"{number(s.name)}={operand(s.value)}<{number(s.size)}:{s.code},{number(s.buffer)},{s.signed}"
+            elif isinstance(s, Set):
+                yield f"{number(s.name)}={operand(s.value)}"
+            elif isinstance(s, Fold):
+                yield f"{number(s.name)}{s.kind}={operand(s.value)}"
+            else:
+                yield f"{kind}{getattr(s, 'kind', '')}{number(s.buffer)}[{index(s.index)}]={operand(s.value)}"
+
+    head = [f"{number(b.name)}:{b.dtype}:{b.role == 'scratch'}" for b in kernel.buffers]
+    head += [str(number(size)) for size in kernel.sizes] + [str(kernel.parallel and number(kernel.parallel))]
+    return "\n".join([*head, *lines(kernel.body)])
 
 
 def sizes_in(body: list[Statement]) -> set[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["ALIGNMENT", "Request", "plan"]
+__all__ = ["ALIGNMENT", "Request", "aligned", "plan"]
 
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector
 
@@ -37,12 +37,13 @@ def plan(requests: Sequence[Request]) -> tuple[list[int], int]:
         for j in sorted(overlapping, key=offsets.__getitem__):
             if offset + request.size <= offsets[j]:
                 break
-            offset = max(offset, _aligned(offsets[j] + requests[j].size))
+            offset = max(offset, aligned(offsets[j] + requests[j].size))
         offsets[i] = offset
         placed.append(i)
-        total = max(total, _aligned(offset + request.size))
+        total = max(total, aligned(offset + request.size))
     return offsets, total
 
 
-def _aligned(n: int) -> int:
+def aligned(n: int) -> int:
+    """``n`` bytes rounded up to whole cache lines."""
     return -(-n // ALIGNMENT) * ALIGNMENT

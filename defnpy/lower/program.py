@@ -12,17 +12,34 @@ from ..ir.show import names as printed_names
 from ..shapes import size
 from .emit import Emitted, emit
 from .fuse import VIEWS, Call, Group, schedule, viewed
-from .memory import Request, plan
+from .memory import Request, aligned, plan
+from .products import Product, product
+from .threads import crew, share
 
-__all__ = ["CallStep", "KernelStep", "Program", "Temporary", "lower"]
+__all__ = ["CallStep", "KernelStep", "ProductStep", "Program", "Temporary", "lower"]
 
 
 @dataclass
 class KernelStep:
-    """Launch a kernel. scratch: names of the temporaries behind its scratch buffers, in order."""
+    """Launch a kernel.
+
+    scratch: names of the temporaries behind its scratch buffers, in order. extent: the size of its parallel loops,
+    which ``threads`` threads share in parts of whole ``grain``s; 1 for a kernel that one thread runs.
+    """
 
     emitted: Emitted
     scratch: list[str]
+    extent: int
+    threads: int
+    grain: int
+
+
+@dataclass
+class ProductStep:
+    """A matrix product by BLAS, whose rows, columns or pairs ``threads`` threads share."""
+
+    product: Product
+    threads: int
 
 
 @dataclass
@@ -46,14 +63,13 @@ class Temporary:
 class Program:
     """A flat list of steps.
 
-    names: what to call the value of a node. placed: nodes that a step computes. made: those of them that are outputs.
-    temporaries: buffers in the arena, ``arena`` bytes in all; results of library calls other than matrix products
-    are arrays of their own.
+    names: what to call the value of a node. placed: nodes that a step computes. made: outputs that kernels and products
+    compute. temporaries: buffers in the arena, ``arena`` bytes in all; results of library calls are arrays of their own.
     """
 
     graph: Graph
     names: dict[Expr, str]
-    steps: list[KernelStep | CallStep] = field(default_factory=list)
+    steps: list[KernelStep | ProductStep | CallStep] = field(default_factory=list)
     placed: set[Expr] = field(default_factory=set)
     made: list[Expr] = field(default_factory=list)
     temporaries: list[Temporary] = field(default_factory=list)
@@ -61,7 +77,7 @@ class Program:
 
 
 _TAKEN = re.compile(r"[imn]\d+$")
-_RESERVED = {"failed_index", "np", "range", "math", "empty", "matmul", "abs", "exp"}
+_RESERVED = {"failed_index", "first", "last", "np", "range", "math", "empty", "matmul", "abs", "exp"}
 
 
 def identifiers(graph: Graph) -> dict[Expr, str]:
@@ -82,30 +98,36 @@ def identifiers(graph: Graph) -> dict[Expr, str]:
     return result
 
 
-def lower(graph: Graph) -> Program:
-    """Fuse, emit and plan the memory of a graph."""
+def lower(graph: Graph, threads: int = 1) -> Program:
+    """Fuse, emit and plan the memory of a graph, for so many threads."""
     names = identifiers(graph)
     planned = schedule(graph)
     program = Program(graph, names, placed=set(planned.place))
     requests: list[Request] = []
     first: dict[Expr, int] = {}
     last: dict[Expr, int] = {}
+    products: set[Expr] = set()
     for number, item in enumerate(planned.items):
         if isinstance(item, Call):
-            program.steps.append(CallStep(item.node))
+            found = product(item.node, planned.place) if item.node.op.family == "contraction" else None
+            program.steps.append(CallStep(item.node) if found is None else ProductStep(found, crew(found, threads)))
+            if found is not None:
+                products.add(item.node)
             written, read = [item.node], [viewed(arg, VIEWS, planned.place) for arg in item.node.args]
         else:
             emitted = emit(
                 item, planned, {n for n in item.depth if n in planned.stored}, names, f"kernel_{len(program.steps)}"
             )
+            extent, team, grain = share(emitted, threads)
             scratch = []
             for buffer, source in zip(emitted.kernel.buffers, emitted.buffers, strict=True):
                 if isinstance(source, int):
                     name = f"{emitted.kernel.name}_{buffer.name}"
-                    program.temporaries.append(Temporary(name, (source,), buffer.dtype))
-                    requests.append(Request(source * buffer.dtype.itemsize, number, number))
+                    each = aligned(source * buffer.dtype.itemsize)  # threads write to cache lines of their own
+                    program.temporaries.append(Temporary(name, (team, each // buffer.dtype.itemsize), buffer.dtype))
+                    requests.append(Request(team * each, number, number))
                     scratch.append(name)
-            program.steps.append(KernelStep(emitted, scratch))
+            program.steps.append(KernelStep(emitted, scratch, extent, team, grain))
             nodes = [source for source in emitted.buffers if isinstance(source, Expr)]
             written, read = [n for n in nodes if n in item.depth], [n for n in nodes if n not in item.depth]
         for node in written:
@@ -114,9 +136,12 @@ def lower(graph: Graph) -> Program:
             last[node] = number
     outputs = set(graph.outputs)
     for node in first:
+        calls = isinstance(planned.place[node], Call) and node not in products
+        if calls:
+            continue
         if node in outputs:
             program.made.append(node)
-        elif isinstance(planned.place[node], Group) or node.op.family == "contraction":
+        else:
             program.temporaries.append(Temporary(names[node], node.shape, node.dtype))
             requests.append(Request(size(node.shape) * node.dtype.itemsize, first[node], last[node]))
     offsets, program.arena = plan(requests)

@@ -1,111 +1,130 @@
-"""From a kernel's source to a function to call: Numba compiles it once, the disk cache keeps it, LLVM loads it.
+"""From kernels to functions to call: compiled once, kept in the disk cache, loaded by LLVM.
 
-Numba is imported only when something must be compiled; loading what the cache holds needs llvmlite alone.
+Two renderers compile one kernel: ``assembly`` prints LLVM IR, which is what makes a process start at once; ``render``
+prints Python for Numba. Numba is imported only when it must compile something.
 """
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import linecache
-import platform
+import re
 import threading
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
-from typing import Any
-
-import llvmlite.binding as llvm
+from pathlib import Path
 
 from ...config import current as options
-from ...dtypes import DType
-from ...lower.kernel import Kernel
-from . import cache, prelude
+from ...lower.kernel import Kernel, structure
+from . import cache, machine
+from .assembly import assemble
 from .render import canonical
 
-__all__ = ["Function", "function"]
+__all__ = ["Function", "functions", "machine_code"]
 
 
 @dataclass(frozen=True)
 class Function:
-    """A loaded kernel. pointer: the C function ``(result*, error**, buffers..., sizes...)``, which fills ``*result``.
+    """A loaded kernel. address: of the C function of the common signature (see ``assembly``).
 
     seconds: what it took to compile or load. cached: whether the machine code came from the disk cache.
     """
 
-    pointer: Any
+    address: int
     seconds: float
     cached: bool
 
 
-_loaded: dict[str, Function] = {}
-_engines: list[Any] = []  # they own the machine code
+@dataclass(frozen=True)
+class _Module:
+    """What is compiled as one. key: all that the code depends on beside this machine. build: compiles it, given the
+    prefix of its symbols."""
+
+    key: str
+    symbols: tuple[str, ...]
+    build: Callable[[str], cache.Entry]
+
+
+_loaded: dict[str, list[Function]] = {}
 _lock = threading.RLock()
 
 
-def function(kernel: Kernel) -> Function:
-    """The compiled kernel; kernels that differ in names only are compiled once."""
+def functions(kernels: Sequence[Kernel]) -> list[Function]:
+    """The compiled kernels; those that differ in names only are compiled once."""
+    build = {"llvm": _assembled, "numba": _by_numba}[options().renderer]
+    return [f for (f,) in _functions([build(kernel) for kernel in kernels])]
+
+
+def machine_code(text: str, symbols: tuple[str, ...]) -> list[int]:
+    """The addresses of the functions that a module of LLVM IR defines under ``symbols``."""
+
+    def build(prefix: str) -> cache.Entry:
+        return cache.Entry(prefix, machine.compile_module(_prefixed(text, prefix)), False)
+
+    return [f.address for f in _functions([_Module(text, symbols, build)])[0]]
+
+
+def _prefixed(text: str, prefix: str) -> str:
+    """The text with all its own functions under the prefix: the loader looks even internal names up among all objects."""
+    for symbol in re.findall(r"^define .*?@(\w+)\(", text, re.MULTILINE):
+        text = re.sub(rf"@{symbol}\b", f"@{prefix}{symbol}", text)
+    return text
+
+
+def _assembled(kernel: Kernel) -> _Module:
+    def build(prefix: str) -> cache.Entry:
+        return cache.Entry(prefix, machine.compile_module(assemble(kernel, f"{prefix}kernel")), False)
+
+    return _Module("llvm\n" + structure(kernel), ("kernel",), build)
+
+
+def _by_numba(kernel: Kernel) -> _Module:
     source = canonical(kernel)
-    dtypes = [b.dtype for b in kernel.buffers]
-    name = cache.digest(source, " ".join(map(str, dtypes)), str(len(kernel.sizes)), prelude.SOURCE, _machine())
+
+    def build(prefix: str) -> cache.Entry:
+        from .numba_compiler import compile_source
+
+        filename = f"<defnpy kernel {prefix}>"
+        linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
+        return compile_source(filename, source, kernel, prefix)
+
+    return _Module("numba\n" + structure(kernel), ("kernel",), build)
+
+
+@functools.cache
+def _stamp() -> str:
+    """What this package's compiler is: sizes and times of its files."""
+    stats = [(path.name, path.stat()) for path in sorted(Path(__file__).parent.glob("*.py"))]
+    return " ".join(f"{name}:{stat.st_size}:{stat.st_mtime_ns}" for name, stat in stats)
+
+
+def _functions(modules: Sequence[_Module]) -> list[list[Function]]:
+    names = [cache.digest(module.key, _stamp(), machine.describe()) for module in modules]
     with _lock:
-        if name not in _loaded:
-            _loaded[name] = _load_or_compile(name, source, dtypes, len(kernel.sizes))
-        return _loaded[name]
+        missing = {name: module for name, module in zip(names, modules, strict=True) if name not in _loaded}
+        entries: dict[str, tuple[cache.Entry, float, bool]] = {}
+        folder = options().cache_dir
+        for name, module in missing.items():
+            started = time.perf_counter()
+            entry = cache.read(folder, name)
+            cached = entry is not None
+            if entry is None:
+                entry = module.build(f"defnpy_{name[:24]}_")
+                cache.write(folder, name, entry)
+            entries[name] = entry, time.perf_counter() - started, cached
+        if entries:
+            _load(missing, entries)
+        return [_loaded[name] for name in names]
 
 
-def _load_or_compile(name: str, source: str, dtypes: list[DType], sizes: int) -> Function:
-    started = time.perf_counter()
-    folder = options().cache_dir
-    entry = cache.read(folder, name)
-    cached = entry is not None
-    if entry is None:
-        entry = _compile(name, source, dtypes, sizes)
-        cache.write(folder, name, entry)
-    address = _load(entry)
-    arguments = [ctypes.c_void_p] * (2 + len(dtypes)) + [ctypes.c_int64] * sizes
-    pointer = ctypes.CFUNCTYPE(ctypes.c_int32, *arguments)(address)
-    return Function(pointer, time.perf_counter() - started, cached)
-
-
-@functools.cache
-def _machine() -> str:
-    """Everything outside of the source that machine code depends on."""
-    features = llvm.get_host_cpu_features().flatten()
-    versions = [version(package) for package in ("numba", "llvmlite")]
-    return " ".join(
-        [llvm.get_host_cpu_name(), features, *versions, platform.python_version(), llvm.get_process_triple()]
-    )
-
-
-@functools.cache
-def _target_machine() -> Any:
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    target = llvm.Target.from_default_triple()
-    return target.create_target_machine(
-        cpu=llvm.get_host_cpu_name(),
-        features=llvm.get_host_cpu_features().flatten(),
-        opt=3,
-        reloc="pic",
-        codemodel="jitdefault",
-        jit=True,
-    )
-
-
-def _load(entry: cache.Entry) -> int:
-    if entry.needs_numba:
+def _load(modules: dict[str, _Module], entries: dict[str, tuple[cache.Entry, float, bool]]) -> None:
+    if any(entry.needs_numba for entry, _, _ in entries.values()):
         import numba  # noqa: F401 - importing it registers the helper functions that the code calls
-    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _target_machine())
-    engine.add_object_file(llvm.object_file.ObjectFileRef.from_data(entry.code))
-    engine.finalize_object()
-    _engines.append(engine)
-    return int(engine.get_function_address(entry.symbol))
-
-
-def _compile(name: str, source: str, dtypes: list[DType], sizes: int) -> cache.Entry:
-    from .numba_compiler import compile_source
-
-    filename = f"<defnpy kernel {name[:12]}>"
-    linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
-    return compile_source(filename, source, dtypes, sizes)
+    started = time.perf_counter()
+    symbols = [f"{entries[name][0].symbol}{symbol}" for name, module in modules.items() for symbol in module.symbols]
+    addresses = iter(machine.load([entry.code for entry, _, _ in entries.values()], symbols))
+    each = (time.perf_counter() - started) / len(entries)
+    for name, module in modules.items():
+        _, seconds, cached = entries[name]
+        _loaded[name] = [Function(next(addresses), seconds + each, cached) for _ in module.symbols]

@@ -6,14 +6,16 @@ import functools
 import math
 from typing import Any
 
+import llvmlite.binding as llvm
 import numba
 import numpy as np
 from numba.core import compiler, types
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
-from ...dtypes import DType
+from ...lower.kernel import Kernel
 from . import prelude
+from .assembly import entry
 from .cache import Entry
 
 __all__ = ["compile_source"]
@@ -51,8 +53,8 @@ def _namespace() -> dict[str, Any]:
     return functions
 
 
-def compile_source(filename: str, source: str, dtypes: list[DType], sizes: int) -> Entry:
-    """Compile ``def kernel(buffers..., sizes...)`` for flat buffers of ``dtypes`` and 64-bit sizes.
+def compile_source(filename: str, source: str, kernel: Kernel, prefix: str) -> Entry:
+    """Compile ``def kernel(buffers..., sizes...)`` for flat buffers and 64-bit sizes.
 
     The buffers are promised not to overlap. Floats follow IEEE rules but for the order of sums. Not even a * b + c is
     contracted: a value computed twice, in two passes or two kernels, must be the same bits, or the maximum of a row
@@ -68,14 +70,16 @@ def compile_source(filename: str, source: str, dtypes: list[DType], sizes: int) 
     flags.no_cfunc_wrapper = True
     flags.error_model = "numpy"
     flags.noalias = True
+    dtypes = [b.dtype for b in kernel.buffers]
     pointers = [types.CPointer(types.uint8 if dtype.kind == "b" else numba.from_dtype(dtype)) for dtype in dtypes]
+    sizes = len(kernel.sizes)
     cpu_target.typing_context.refresh()
     cpu_target.target_context.refresh()
     result = compiler.compile_extra(
         cpu_target.typing_context,
         cpu_target.target_context,
         namespace["kernel"],
-        (*pointers, *[types.int64] * sizes),
+        (*pointers, *[types.int64] * (sizes + 2 * bool(kernel.parallel))),
         types.int64,
         flags,
         {},
@@ -83,5 +87,27 @@ def compile_source(filename: str, source: str, dtypes: list[DType], sizes: int) 
     library = result.library
     module = library._final_module
     called = {f.name for f in module.functions if f.is_declaration and not f.name.startswith("llvm.")}
-    code = library.codegen._tm.emit_object(module)
-    return Entry(result.fndesc.llvm_func_name, code, bool(called - _C_LIBRARY))
+    module.link_in(llvm.parse_assembly(_entry(result.fndesc.llvm_func_name, kernel, prefix)))
+    return Entry(prefix, library.codegen._tm.emit_object(module), bool(called - _C_LIBRARY))
+
+
+def _entry(symbol: str, kernel: Kernel, prefix: str) -> str:
+    """The function of the common signature, around what Numba compiled: ``status(result*, error**, arguments...)``."""
+    arguments = [f"ptr %b{i}" for i in range(len(kernel.buffers))] + [f"i64 %n{i}" for i in range(len(kernel.sizes))]
+    passed = [*arguments, "i64 %first", "i64 %last"] if kernel.parallel else arguments
+    types_ = ", ".join(["ptr", "ptr", *(argument.split()[0] for argument in passed)])
+    body = f"{prefix}body"
+    return "\n".join(
+        [
+            f"declare i32 @{symbol}({types_})",
+            f"define internal i32 @{body}({', '.join([*arguments, 'i64 %first', 'i64 %last'])}) {{",
+            "  %result = alloca i64",
+            "  %error = alloca ptr",
+            f"  %ended = call i32 @{symbol}({', '.join(['ptr %result', 'ptr %error', *passed])})",
+            "  %status = load i64, ptr %result",
+            "  %code = trunc i64 %status to i32",
+            "  ret i32 %code",
+            "}",
+            entry(f"{prefix}kernel", body, kernel.buffers, len(kernel.sizes)),
+        ]
+    )

@@ -30,12 +30,15 @@ Name = Callable[[str], str]
 def render(kernel: Kernel, *, name: Name = str, comments: bool = True) -> str:
     """The kernel as a Python function of flat arrays and sizes; it returns 0, or the code of a failed bounds check.
 
+    One that threads can share takes the part ``first, last`` of its parallel loops as well.
     name: renames everything (see :func:`canonical`). comments: print the user's lines.
     """
     arguments = [name(b.name) for b in kernel.buffers] + [name(s) for s in kernel.sizes]
+    if kernel.parallel:
+        arguments += ["first", "last"]
     kinds = {b.name: str(b.dtype.kind) for b in kernel.buffers}
     lines = [f"def {name(kernel.name)}({', '.join(arguments)}):"]
-    lines += [f"    {line}" for line in _block(kernel.body, name, comments, kinds)]
+    lines += [f"    {line}" for line in _block(kernel.body, name, comments, kinds, kernel.parallel)]
     return "\n".join([*lines, "    return 0", ""])
 
 
@@ -50,7 +53,9 @@ def canonical(kernel: Kernel) -> str:
     return render(kernel, name=rename, comments=False)
 
 
-def _block(body: list[Statement], name: Name, comments: bool, kinds: dict[str, str]) -> Iterator[str]:
+def _block(
+    body: list[Statement], name: Name, comments: bool, kinds: dict[str, str], parallel: str
+) -> Iterator[str]:
     shown = ""
     for statement in body:
         note = getattr(statement, "note", "")
@@ -58,8 +63,9 @@ def _block(body: list[Statement], name: Name, comments: bool, kinds: dict[str, s
             shown = note
             yield f"# {note}"
         if isinstance(statement, Loop):
-            yield f"for {name(statement.variable)} in range({name(statement.size)}):"
-            yield from (f"    {line}" for line in _block(statement.body, name, comments, kinds))
+            limits = "first, last" if statement.variable == parallel else name(statement.size)
+            yield f"for {name(statement.variable)} in range({limits}):"
+            yield from (f"    {line}" for line in _block(statement.body, name, comments, kinds, parallel))
         else:
             yield from _lines(statement, name, kinds)
 

@@ -1,0 +1,238 @@
+"""A Kernel as LLVM IR: the same loops that ``render`` prints as Python, ready for the machine without Numba.
+
+Every kernel is called the same way: ``status = kernel(buffers*, sizes*, first, last, thread)``. It works on the part
+``[first, last)`` of the loops over its parallel variable, so that threads can share it; a scratch row belongs to a thread.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...dtypes import DType
+from ...lower.kernel import (
+    Bound,
+    Buffer,
+    Compute,
+    Fold,
+    FoldStore,
+    Index,
+    Kernel,
+    Literal,
+    Load,
+    Loop,
+    Operand,
+    Position,
+    Set,
+    Statement,
+    Store,
+)
+from .instructions import Instructions, Value, literal, llvm_type
+
+__all__ = ["SIGNATURE", "assemble", "entry"]
+
+SIGNATURE = "ptr %buffers, ptr %sizes, i64 %first, i64 %last, i64 %thread"
+INDEX = np.dtype("int64")
+BOOL = np.dtype("bool")
+
+
+def memory_type(dtype: DType) -> str:
+    """A dtype in memory: a bool is a byte."""
+    return "i8" if dtype.kind == "b" else llvm_type(dtype)
+
+
+def assemble(kernel: Kernel, symbol: str) -> str:
+    """The module that defines ``symbol``; it depends on the kernel's structure only, not on its names."""
+    return _Assembler(kernel, symbol).text()
+
+
+def entry(symbol: str, body: str, buffers: list[Buffer], sizes: int) -> str:
+    """The function of the common signature that unpacks its arguments for ``body(buffers..., sizes..., first, last)``.
+
+    A scratch buffer lies once for every thread, as many bytes apart as the size after the kernel's own says.
+    """
+    lines, arguments, scratch = [], [], sizes
+    for i, buffer in enumerate(buffers):
+        lines.append(f"  %q{i} = getelementptr inbounds ptr, ptr %buffers, i64 {i}")
+        lines.append(f"  %p{i} = load ptr, ptr %q{i}")
+        arguments.append(f"ptr %p{i}")
+        if buffer.role == "scratch":
+            lines.append(f"  %d{i} = getelementptr inbounds i64, ptr %sizes, i64 {scratch}")
+            lines.append(f"  %e{i} = load i64, ptr %d{i}")
+            lines.append(f"  %f{i} = mul i64 %e{i}, %thread")
+            lines.append(f"  %r{i} = getelementptr inbounds i8, ptr %p{i}, i64 %f{i}")
+            arguments[-1] = f"ptr %r{i}"
+            scratch += 1
+    for i in range(sizes):
+        lines.append(f"  %s{i} = getelementptr inbounds i64, ptr %sizes, i64 {i}")
+        lines.append(f"  %n{i} = load i64, ptr %s{i}")
+        arguments.append(f"i64 %n{i}")
+    arguments += ["i64 %first", "i64 %last"]
+    head = f"define i32 @{symbol}({SIGNATURE}) nounwind {{"
+    return "\n".join([head, *lines, f"  %status = call i32 @{body}({', '.join(arguments)})", "  ret i32 %status", "}"])
+
+
+class _Assembler:
+    def __init__(self, kernel: Kernel, symbol: str) -> None:
+        self.kernel = kernel
+        self.symbol = symbol
+        self.code = Instructions()
+        self.values: dict[str, Value] = {size: Value(f"%{self._size(i)}", INDEX) for i, size in enumerate(kernel.sizes)}
+        self.buffers = {b.name: (f"%b{i}", b.dtype) for i, b in enumerate(kernel.buffers)}
+        self.totals: dict[str, Value] = {}  # accumulators: the stack slot of each
+        self.slots: list[str] = []
+        self.block = "entry"
+        self.blocks = 0
+
+    @staticmethod
+    def _size(i: int) -> str:
+        return f"n{i}"
+
+    def text(self) -> str:
+        self._run(self.kernel.body)
+        buffers = [f"ptr noalias nonnull {name}" for name, _ in self.buffers.values()]
+        sizes = [f"i64 %{self._size(i)}" for i in range(len(self.kernel.sizes))]
+        head = ", ".join([*buffers, *sizes, "i64 %first", "i64 %last"])
+        lines = [
+            *self.code.declarations,
+            # Not even an internal name may be shared: the loader looks symbols up among all objects.
+            f"define internal i32 @{self.symbol}_body({head}) noinline nounwind {{",
+            "entry:",
+            *self.slots,
+            *self.code.lines,
+            "  ret i32 0",
+            "}",
+            entry(self.symbol, f"{self.symbol}_body", self.kernel.buffers, len(self.kernel.sizes)),
+        ]
+        return "\n".join(lines) + "\n"
+
+    # -- control flow ----------------------------------------------------------------------------------------------
+
+    def _line(self, text: str) -> None:
+        self.code.lines.append(f"  {text}")
+
+    def _open(self, label: str) -> None:
+        self.code.lines.append(f"{label}:")
+        self.block = label
+
+    def _run(self, body: list[Statement]) -> None:
+        for statement in body:
+            if isinstance(statement, Loop):
+                self._loop(statement)
+            else:
+                self._statement(statement)
+
+    def _loop(self, loop: Loop) -> None:
+        split = loop.variable == self.kernel.parallel
+        first, last = ("%first", "%last") if split else ("0", self.values[loop.size].text)
+        self.blocks += 1
+        n = self.blocks
+        self._line(f"%any{n} = icmp slt i64 {first}, {last}")
+        self._line(f"br i1 %any{n}, label %loop{n}, label %end{n}")
+        before = self.block
+        self._open(f"loop{n}")
+        mark = len(self.code.lines)
+        self.values[loop.variable] = Value(f"%i{n}", INDEX)
+        self._run(loop.body)
+        self._line(f"%next{n} = add nuw nsw i64 %i{n}, 1")
+        self._line(f"%more{n} = icmp slt i64 %next{n}, {last}")
+        self._line(f"br i1 %more{n}, label %loop{n}, label %end{n}")
+        self.code.lines.insert(mark, f"  %i{n} = phi i64 [ {first}, %{before} ], [ %next{n}, %{self.block} ]")
+        self._open(f"end{n}")
+
+    def _bound(self, s: Bound) -> None:
+        raw = self.code.cast(self._operand(s.value), INDEX)
+        index, size = raw, self.values[s.size]
+        if s.signed:
+            below = self.code.emit(f"icmp slt i64 {raw.text}, 0", BOOL)
+            moved = self.code.emit(f"add i64 {raw.text}, {size.text}", INDEX)
+            index = self.code.select(below, moved, raw)
+        # As unsigned numbers, negative ones are larger than any size.
+        inside = self.code.emit(f"icmp ult i64 {index.text}, {size.text}", BOOL)
+        self.blocks += 1
+        n = self.blocks
+        self._line(f"br i1 {inside.text}, label %inside{n}, label %outside{n}")
+        self._open(f"outside{n}")
+        self._line(f"store i64 {raw.text}, ptr {self.buffers[s.buffer][0]}")
+        self._line(f"ret i32 {s.code}")
+        self._open(f"inside{n}")
+        self.values[s.name] = index
+
+    # -- statements ------------------------------------------------------------------------------------------------
+
+    def _statement(self, s: Statement) -> None:
+        if isinstance(s, Compute):
+            self.values[s.name] = self.code.op(s.op, [self._operand(a) for a in s.args], s.dtype, s.params)
+        elif isinstance(s, Position):
+            self.values[s.name] = self.code.cast(self._index(s.index), s.dtype)
+        elif isinstance(s, Load):
+            self.values[s.name] = self._load(*self._place(s.buffer, s.index))
+        elif isinstance(s, Store):
+            self._store(self._operand(s.value), *self._place(s.buffer, s.index))
+        elif isinstance(s, Set):
+            slot = self.totals.get(s.name)
+            if slot is None:
+                slot = self.totals[s.name] = Value(f"%total{len(self.slots)}", s.value.dtype)
+                self.slots.append(f"  {slot.text} = alloca {llvm_type(slot.dtype)}")
+            self._line(f"store {llvm_type(slot.dtype)} {self._operand(s.value).text}, ptr {slot.text}")
+        elif isinstance(s, Fold):
+            slot = self.totals[s.name]
+            total = self._fold(s.kind, self._operand(s.name), self._operand(s.value))
+            self._line(f"store {llvm_type(slot.dtype)} {total.text}, ptr {slot.text}")
+        elif isinstance(s, FoldStore):
+            place, dtype = self._place(s.buffer, s.index)
+            self._store(self._fold(s.kind, self._load(place, dtype), self._operand(s.value)), place, dtype)
+        elif isinstance(s, Bound):
+            self._bound(s)
+
+    def _fold(self, kind: str, total: Value, value: Value) -> Value:
+        t, floating = llvm_type(total.dtype), total.dtype.kind == "f"
+        if kind == "sum":
+            # The one liberty: a float sum may be reordered, so that it vectorizes.
+            return self.code.emit(f"{'fadd reassoc' if floating else 'add'} {t} {total.text}, {value.text}", total.dtype)
+        if kind == "prod":
+            return self.code.emit(f"{'fmul' if floating else 'mul'} {t} {total.text}, {value.text}", total.dtype)
+        if kind in ("max", "min"):
+            if floating:  # NaN if either is
+                return self.code.declared(f"llvm.{kind}imum.f{8 * total.dtype.itemsize}", [total, value], total.dtype)
+            name = ("s" if total.dtype.kind == "i" else "u") + kind
+            return self.code.declared(f"llvm.{name}.{t}", [total, value], total.dtype)
+        return self.code.both("or" if kind == "any" else "and", total, value)
+
+    def _operand(self, operand: Operand) -> Value:
+        if isinstance(operand, Literal):
+            return literal(operand.value, operand.dtype)
+        if operand in self.totals:
+            slot = self.totals[operand]
+            return self.code.emit(f"load {llvm_type(slot.dtype)}, ptr {slot.text}", slot.dtype)
+        return self.values[operand]
+
+    # -- memory ----------------------------------------------------------------------------------------------------
+
+    def _index(self, index: Index) -> Value:
+        total = Value("0", INDEX)
+        for term in index:
+            factors = [self.values[name] for name in ((term.variable,) if term.variable else ()) + term.sizes]
+            if term.factor != 1 or not factors:
+                factors.append(literal(term.factor, INDEX))
+            product = factors[0]
+            for factor in factors[1:]:
+                product = self.code.emit(f"mul nsw i64 {product.text}, {factor.text}", INDEX)
+            total = product if total.text == "0" else self.code.emit(f"add nsw i64 {total.text}, {product.text}", INDEX)
+        return total
+
+    def _place(self, buffer: str, index: Index) -> tuple[Value, DType]:
+        pointer, dtype = self.buffers[buffer]
+        at = self._index(index)
+        place = self.code.emit(f"getelementptr inbounds {memory_type(dtype)}, ptr {pointer}, i64 {at.text}", INDEX)
+        return place, dtype
+
+    def _load(self, place: Value, dtype: DType) -> Value:
+        value = self.code.emit(f"load {memory_type(dtype)}, ptr {place.text}", dtype)
+        if dtype.kind != "b":
+            return value
+        return self.code.emit(f"icmp ne i8 {value.text}, 0", dtype)
+
+    def _store(self, value: Value, place: Value, dtype: DType) -> None:
+        if dtype.kind == "b":
+            value = self.code.emit(f"zext i1 {value.text} to i8", dtype)
+        self._line(f"store {memory_type(dtype)} {value.text}, ptr {place.text}")

@@ -1,0 +1,144 @@
+"""Matrix products by OpenBLAS, called by address from the native entry.
+
+The library is that of the ``scipy-openblas32`` wheel, loaded a second time beside NumPy's and told to use one thread:
+the program's own threads share a product, so that two pools never wait for the same cores.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import importlib.util
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import llvmlite.binding as llvm
+
+from ...dtypes import DType
+from ...lower.products import Product
+from .compile import machine_code
+
+__all__ = ["gemm", "split"]
+
+_C_NAMES = {"float32": "scipy_cblas_sgemm", "float64": "scipy_cblas_dgemm"}
+
+# sizes: transpose a, transpose b, m, n, k, leading a, b, c, offset a, b, pairs, stack a, b, c, what is shared (0 rows,
+# 1 columns, 2 pairs).
+_TEXT = """
+declare void @{blas}(i32, i32, i32, i32, i32, i32, {t}, ptr, i32, ptr, i32, {t}, ptr, i32)
+
+define i32 @gemm(ptr %buffers, ptr %sizes, i64 %first, i64 %last, i64 %thread) {{
+entry:
+  %a = load ptr, ptr %buffers
+  %b_at = getelementptr ptr, ptr %buffers, i64 1
+  %b = load ptr, ptr %b_at
+  %c_at = getelementptr ptr, ptr %buffers, i64 2
+  %c = load ptr, ptr %c_at
+{loads}
+  %count = sub i64 %last, %first
+  %rows = icmp eq i64 %n14, 0
+  %columns = icmp eq i64 %n14, 1
+  %pairs = icmp eq i64 %n14, 2
+  %row = select i1 %rows, i64 %first, i64 0
+  %m = select i1 %rows, i64 %count, i64 %n2
+  %column = select i1 %columns, i64 %first, i64 0
+  %n = select i1 %columns, i64 %count, i64 %n3
+  %pair = select i1 %pairs, i64 %first, i64 0
+  %end = select i1 %pairs, i64 %last, i64 %n10
+  %ta = icmp ne i64 %n0, 0
+  %tb = icmp ne i64 %n1, 0
+  %row_step = select i1 %ta, i64 1, i64 %n5
+  %column_step = select i1 %tb, i64 %n6, i64 1
+  %a_row = mul i64 %row, %row_step
+  %a_from = add i64 %n8, %a_row
+  %b_column = mul i64 %column, %column_step
+  %b_from = add i64 %n9, %b_column
+  %c_row = mul i64 %row, %n7
+  %c_from = add i64 %c_row, %column
+  %mode_a = select i1 %ta, i32 112, i32 111
+  %mode_b = select i1 %tb, i32 112, i32 111
+  %m32 = trunc i64 %m to i32
+  %n32 = trunc i64 %n to i32
+  %k32 = trunc i64 %n4 to i32
+  %lda = trunc i64 %n5 to i32
+  %ldb = trunc i64 %n6 to i32
+  %ldc = trunc i64 %n7 to i32
+  br label %loop
+loop:
+  %i = phi i64 [ %pair, %entry ], [ %next, %loop ]
+  %a_stack = mul i64 %i, %n11
+  %a_at = add i64 %a_from, %a_stack
+  %a_pointer = getelementptr {t}, ptr %a, i64 %a_at
+  %b_stack = mul i64 %i, %n12
+  %b_place = add i64 %b_from, %b_stack
+  %b_pointer = getelementptr {t}, ptr %b, i64 %b_place
+  %c_stack = mul i64 %i, %n13
+  %c_place = add i64 %c_from, %c_stack
+  %c_pointer = getelementptr {t}, ptr %c, i64 %c_place
+  call void @{blas}(i32 101, i32 %mode_a, i32 %mode_b, i32 %m32, i32 %n32, i32 %k32, {t} 1.0, ptr %a_pointer, i32 %lda, ptr %b_pointer, i32 %ldb, {t} 0.0, ptr %c_pointer, i32 %ldc)
+  %next = add i64 %i, 1
+  %more = icmp slt i64 %next, %end
+  br i1 %more, label %loop, label %done
+done:
+  ret i32 0
+}}
+"""
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """OpenBLAS reads how many threads to start while it is loaded."""
+    before = os.environ.get("OPENBLAS_NUM_THREADS")
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["OPENBLAS_NUM_THREADS"]
+        else:
+            os.environ["OPENBLAS_NUM_THREADS"] = before
+
+
+@functools.cache
+def _library() -> ctypes.CDLL | None:
+    """The library, or None where the wheel is not installed."""
+    spec = importlib.util.find_spec("scipy_openblas32")
+    folders = [Path(folder) / "lib" for folder in (spec.submodule_search_locations or [])] if spec else []
+    found = [file for folder in folders for file in sorted(folder.glob("*scipy_openblas*")) if ".so" in file.name or file.suffix in (".dylib", ".dll")]
+    if not found:
+        return None
+    with _one_thread():
+        return ctypes.CDLL(str(found[0]))
+
+
+def available() -> bool:
+    """Whether there is a BLAS to call."""
+    return _library() is not None
+
+
+@functools.cache
+def gemm(dtype: DType) -> int:
+    """The address of the step function of products of ``dtype``, of the kernels' common signature."""
+    library, name = _library(), _C_NAMES[str(dtype)]
+    assert library is not None
+    llvm.add_symbol(name, ctypes.cast(getattr(library, name), ctypes.c_void_p).value)
+    loads = "\n".join(
+        f"  %s{i} = getelementptr i64, ptr %sizes, i64 {i}\n  %n{i} = load i64, ptr %s{i}" for i in range(15)
+    )
+    text = _TEXT.format(blas=name, t={"float32": "float", "float64": "double"}[str(dtype)], loads=loads)
+    return machine_code(text, ("gemm",))[0]
+
+
+def split(product: Product) -> tuple[list[int], int, int]:
+    """The size arguments of a product, the extent of what threads share of it, and the grain of their parts."""
+    left, right = product.left, product.right
+    extents = (product.m, product.n, product.batch)
+    shared = 2 if product.batch > 1 else int(product.n > product.m)
+    sizes = [
+        int(left.transposed), int(right.transposed), product.m, product.n, product.k,
+        left.leading, right.leading, product.n, left.offset, right.offset,
+        product.batch, left.stack, right.stack, product.m * product.n, shared,
+    ]  # fmt: skip
+    return sizes, extents[shared], 1 if shared == 2 else 4

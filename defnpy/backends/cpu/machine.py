@@ -1,0 +1,62 @@
+"""LLVM: from a module's text to machine code, and from machine code to addresses."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import llvmlite
+import llvmlite.binding as llvm
+
+__all__ = ["compile_module", "describe", "load", "target_machine"]
+
+_engines: list[Any] = []  # they own the machine code
+
+
+@functools.cache
+def target_machine() -> Any:
+    """This processor."""
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    return llvm.Target.from_default_triple().create_target_machine(
+        cpu=llvm.get_host_cpu_name(),
+        features=llvm.get_host_cpu_features().flatten(),
+        opt=3,
+        reloc="pic",
+        codemodel="small",
+        jit=True,
+    )
+
+
+@functools.cache
+def describe() -> str:
+    """Everything that machine code depends on beside the module."""
+    features = llvm.get_host_cpu_features().flatten()
+    return " ".join([llvm.get_host_cpu_name(), features, llvmlite.__version__, llvm.get_process_triple()])
+
+
+def compile_module(text: str) -> bytes:
+    """The object file of a module, optimized for this processor."""
+    module = llvm.parse_assembly(text)
+    machine = target_machine()
+    module.triple = machine.triple
+    module.data_layout = str(machine.target_data)
+    tuning = llvm.PipelineTuningOptions(speed_level=3)
+    tuning.loop_vectorization = True
+    tuning.slp_vectorization = False
+    builder = llvm.create_pass_builder(machine, tuning)
+    builder.getModulePassManager().run(module, builder)
+    return bytes(machine.emit_object(module))
+
+
+def load(objects: list[bytes], symbols: list[str], known: Mapping[str, int] | None = None) -> list[int]:
+    """The addresses of ``symbols`` in some object files; ``known`` are addresses of functions that they call."""
+    for name, address in (known or {}).items():
+        llvm.add_symbol(name, address)
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), target_machine())
+    for code in objects:
+        engine.add_object_file(llvm.object_file.ObjectFileRef.from_data(code))
+    engine.finalize_object()
+    _engines.append(engine)
+    return [int(engine.get_function_address(symbol)) for symbol in symbols]

@@ -1,0 +1,400 @@
+"""The native entry of a program: it runs step after step, and shares large steps with other threads, without Python.
+
+Written in LLVM IR by hand, compiled once per machine and kept in the disk cache like any kernel. A step is a function of
+the kernels' common signature (see ``assembly``) and its arguments; matrix products are functions of it too (``blas``).
+
+Threads: one worker per further core waits for a job, at first awake (some ten microseconds), then asleep in the kernel
+(a futex). The calling thread hands out the parts of one step, does the first itself and waits for the others. A step that
+comes while another thread's is being shared runs alone.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import sys
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .compile import machine_code
+
+__all__ = ["FRAME_WORDS", "MAX_BUFFERS", "STEP_WORDS", "Pool", "pool", "run"]
+
+MAX_BUFFERS = 256
+STEP_WORDS = 7  # function, buffer numbers, how many, sizes, extent, threads, grain
+FRAME_WORDS = 6  # steps, how many, slots, inputs, outputs, pool
+
+_FUTEX = {"x86_64": 202, "aarch64": 98}
+_PAUSE = {"x86_64": "@llvm.x86.sse2.pause()", "aarch64": "@llvm.aarch64.hint(i32 1)"}
+_SPINS = 4000
+
+# Words of the pool, each on a cache line of its own while threads wait for it.
+_POOL = {"generation": 0, "pending": 64, "lock": 128, "asleep": 192, "function": 256, "buffers": 264, "sizes": 272,
+         "extent": 280, "threads": 288, "grain": 296, "size": 304, "status": 312}  # fmt: skip
+_POOL_BYTES = 320
+
+
+def _word(name: str, field: str) -> str:
+    return f"  %{name} = getelementptr i8, ptr %pool, i64 {_POOL[field]}"
+
+
+def _text() -> str:
+    """The module."""
+    machine = platform.machine()
+    return f"""
+declare i64 @syscall(i64, ...)
+declare i32 @sched_yield()
+declare i32 @pthread_create(ptr, ptr, ptr, ptr)
+declare i64 @llvm.umin.i64(i64, i64)
+declare void {_PAUSE[machine].replace(" 1", "")}
+
+; Part %thread of %threads of a step: equal numbers of whole grains.
+define internal i32 @part(ptr %function, ptr %buffers, ptr %sizes, i64 %extent, i64 %threads, i64 %grain, i64 %thread) {{
+  %e1 = add i64 %extent, %threads
+  %e2 = sub i64 %e1, 1
+  %each = udiv i64 %e2, %threads
+  %g1 = add i64 %each, %grain
+  %g2 = sub i64 %g1, 1
+  %grains = udiv i64 %g2, %grain
+  %chunk = mul i64 %grains, %grain
+  %from = mul i64 %chunk, %thread
+  %upto = add i64 %from, %chunk
+  %last = call i64 @llvm.umin.i64(i64 %upto, i64 %extent)
+  %some = icmp ult i64 %from, %last
+  br i1 %some, label %do, label %nothing
+do:
+  %status = call i32 %function(ptr %buffers, ptr %sizes, i64 %from, i64 %last, i64 %thread)
+  ret i32 %status
+nothing:
+  ret i32 0
+}}
+
+; A worker's life. %arg: the pool, and the worker's number.
+define ptr @worker(ptr %arg) {{
+entry:
+  %pool = load ptr, ptr %arg
+  %arg1 = getelementptr i8, ptr %arg, i64 8
+  %number = load i64, ptr %arg1
+{_word("pending", "pending")}
+{_word("asleep", "asleep")}
+{_word("function_at", "function")}
+{_word("buffers_at", "buffers")}
+{_word("sizes_at", "sizes")}
+{_word("extent_at", "extent")}
+{_word("threads_at", "threads")}
+{_word("grain_at", "grain")}
+{_word("status_at", "status")}
+  br label %wait
+wait:
+  %seen = phi i32 [ 0, %entry ], [ %now, %skip ], [ %now, %done ]
+  br label %spin
+spin:
+  %turns = phi i32 [ 0, %wait ], [ %more, %again ], [ 0, %sleep ]
+  %now = load atomic i32, ptr %pool seq_cst, align 4
+  %changed = icmp ne i32 %now, %seen
+  br i1 %changed, label %job, label %idle
+idle:
+  %more = add i32 %turns, 1
+  %tired = icmp uge i32 %turns, {_SPINS}
+  br i1 %tired, label %sleep, label %again
+again:
+  call void {_PAUSE[machine]}
+  br label %spin
+sleep:
+  %a = atomicrmw add ptr %asleep, i32 1 seq_cst
+  %slept = call i64 (i64, ...) @syscall(i64 {_FUTEX[machine]}, ptr %pool, i32 128, i32 %seen, ptr null, ptr null, i32 0)
+  %b = atomicrmw sub ptr %asleep, i32 1 seq_cst
+  br label %spin
+job:
+  %threads = load i64, ptr %threads_at
+  %mine = icmp ult i64 %number, %threads
+  br i1 %mine, label %work, label %skip
+skip:
+  br label %wait
+work:
+  %function = load ptr, ptr %function_at
+  %buffers = load ptr, ptr %buffers_at
+  %sizes = load ptr, ptr %sizes_at
+  %extent = load i64, ptr %extent_at
+  %grain = load i64, ptr %grain_at
+  %status = call i32 @part(ptr %function, ptr %buffers, ptr %sizes, i64 %extent, i64 %threads, i64 %grain, i64 %number)
+  %s = atomicrmw umax ptr %status_at, i32 %status seq_cst
+  %p = atomicrmw sub ptr %pending, i32 1 seq_cst
+  br label %done
+done:
+  br label %wait
+}}
+
+; Begin the life of worker %arg.
+define i32 @start(ptr %arg) {{
+  %handle = alloca i64
+  %status = call i32 @pthread_create(ptr %handle, ptr null, ptr @worker, ptr %arg)
+  ret i32 %status
+}}
+
+; Run a step on several threads.
+define internal i32 @share(ptr %pool, ptr %function, ptr %buffers, ptr %sizes, i64 %extent, i64 %wanted, i64 %grain) {{
+entry:
+{_word("lock", "lock")}
+{_word("size_at", "size")}
+  %size = load i64, ptr %size_at
+  %threads = call i64 @llvm.umin.i64(i64 %wanted, i64 %size)
+  %several = icmp ugt i64 %threads, 1
+  br i1 %several, label %try, label %alone
+try:
+  %taken = cmpxchg ptr %lock, i32 0, i32 1 seq_cst seq_cst
+  %got = extractvalue {{ i32, i1 }} %taken, 1
+  br i1 %got, label %publish, label %alone
+alone:
+  %whole = call i32 %function(ptr %buffers, ptr %sizes, i64 0, i64 %extent, i64 0)
+  ret i32 %whole
+publish:
+{_word("pending", "pending")}
+{_word("asleep", "asleep")}
+{_word("function_at", "function")}
+{_word("buffers_at", "buffers")}
+{_word("sizes_at", "sizes")}
+{_word("extent_at", "extent")}
+{_word("threads_at", "threads")}
+{_word("grain_at", "grain")}
+{_word("status_at", "status")}
+  store ptr %function, ptr %function_at
+  store ptr %buffers, ptr %buffers_at
+  store ptr %sizes, ptr %sizes_at
+  store i64 %extent, ptr %extent_at
+  store i64 %threads, ptr %threads_at
+  store i64 %grain, ptr %grain_at
+  store atomic i32 0, ptr %status_at seq_cst, align 4
+  %t = trunc i64 %threads to i32
+  %others = sub i32 %t, 1
+  store atomic i32 %others, ptr %pending seq_cst, align 4
+  %g = atomicrmw add ptr %pool, i32 1 seq_cst
+  %sleepers = load atomic i32, ptr %asleep seq_cst, align 4
+  %any = icmp ne i32 %sleepers, 0
+  br i1 %any, label %wake, label %work
+wake:
+  %woken = call i64 (i64, ...) @syscall(i64 {_FUTEX[machine]}, ptr %pool, i32 129, i32 2147483647, ptr null, ptr null, i32 0)
+  br label %work
+work:
+  %own = call i32 @part(ptr %function, ptr %buffers, ptr %sizes, i64 %extent, i64 %threads, i64 %grain, i64 0)
+  br label %wait
+wait:
+  %turns = phi i32 [ 0, %work ], [ %more, %again ]
+  %left = load atomic i32, ptr %pending seq_cst, align 4
+  %over = icmp eq i32 %left, 0
+  br i1 %over, label %end, label %patience
+patience:
+  %more = add i32 %turns, 1
+  %r = and i32 %turns, 1023
+  %long = icmp eq i32 %r, 1023
+  br i1 %long, label %yield, label %pause
+yield:
+  %y = call i32 @sched_yield()
+  br label %again
+pause:
+  call void {_PAUSE[machine]}
+  br label %again
+again:
+  br label %wait
+end:
+  %theirs = load atomic i32, ptr %status_at seq_cst, align 4
+  store atomic i32 0, ptr %lock seq_cst, align 4
+  %bad = icmp ne i32 %own, 0
+  %status = select i1 %bad, i32 %own, i32 %theirs
+  ret i32 %status
+}}
+
+; The addresses of the elements of NumPy arrays in a Python list, into slots.
+define internal void @addresses(ptr %list, i64 %count, ptr %slots) {{
+entry:
+  %items_at = getelementptr i8, ptr %list, i64 24
+  %items = load ptr, ptr %items_at
+  %any = icmp ne i64 %count, 0
+  br i1 %any, label %loop, label %end
+loop:
+  %i = phi i64 [ 0, %entry ], [ %next, %loop ]
+  %item_at = getelementptr ptr, ptr %items, i64 %i
+  %item = load ptr, ptr %item_at
+  %data_at = getelementptr i8, ptr %item, i64 16
+  %data = load ptr, ptr %data_at
+  %slot = getelementptr ptr, ptr %slots, i64 %i
+  store ptr %data, ptr %slot
+  %next = add i64 %i, 1
+  %more = icmp ult i64 %next, %count
+  br i1 %more, label %loop, label %end
+end:
+  ret void
+}}
+
+; Run the steps of a frame on the arrays of two lists. The result is 0, or the failed step's number + 1 and its status.
+define i64 @run(ptr %frame, ptr %inputs, ptr %outputs) {{
+entry:
+  %gathered = alloca [{MAX_BUFFERS} x ptr]
+  %steps = load ptr, ptr %frame
+  %f1 = getelementptr i64, ptr %frame, i64 1
+  %count = load i64, ptr %f1
+  %f2 = getelementptr i64, ptr %frame, i64 2
+  %slots = load ptr, ptr %f2
+  %f3 = getelementptr i64, ptr %frame, i64 3
+  %given = load i64, ptr %f3
+  %f4 = getelementptr i64, ptr %frame, i64 4
+  %made = load i64, ptr %f4
+  %f5 = getelementptr i64, ptr %frame, i64 5
+  %pool = load ptr, ptr %f5
+  call void @addresses(ptr %inputs, i64 %given, ptr %slots)
+  %behind = getelementptr ptr, ptr %slots, i64 %given
+  call void @addresses(ptr %outputs, i64 %made, ptr %behind)
+  %any = icmp ne i64 %count, 0
+  br i1 %any, label %step, label %end
+step:
+  %k = phi i64 [ 0, %entry ], [ %k1, %next ]
+  %base = mul i64 %k, {8 * STEP_WORDS}
+  %record = getelementptr i8, ptr %steps, i64 %base
+  %function = load ptr, ptr %record
+  %r1 = getelementptr i64, ptr %record, i64 1
+  %numbers = load ptr, ptr %r1
+  %r2 = getelementptr i64, ptr %record, i64 2
+  %many = load i64, ptr %r2
+  %r3 = getelementptr i64, ptr %record, i64 3
+  %sizes = load ptr, ptr %r3
+  %r4 = getelementptr i64, ptr %record, i64 4
+  %extent = load i64, ptr %r4
+  %r5 = getelementptr i64, ptr %record, i64 5
+  %threads = load i64, ptr %r5
+  %r6 = getelementptr i64, ptr %record, i64 6
+  %grain = load i64, ptr %r6
+  br label %gather
+gather:
+  %i = phi i64 [ 0, %step ], [ %i1, %gather ]
+  %number_at = getelementptr i64, ptr %numbers, i64 %i
+  %number = load i64, ptr %number_at
+  %slot = getelementptr ptr, ptr %slots, i64 %number
+  %pointer = load ptr, ptr %slot
+  %into = getelementptr ptr, ptr %gathered, i64 %i
+  store ptr %pointer, ptr %into
+  %i1 = add i64 %i, 1
+  %rest = icmp ult i64 %i1, %many
+  br i1 %rest, label %gather, label %launch
+launch:
+  %several = icmp ugt i64 %threads, 1
+  br i1 %several, label %shared, label %alone
+shared:
+  %s1 = call i32 @share(ptr %pool, ptr %function, ptr %gathered, ptr %sizes, i64 %extent, i64 %threads, i64 %grain)
+  br label %after
+alone:
+  %s2 = call i32 %function(ptr %gathered, ptr %sizes, i64 0, i64 %extent, i64 0)
+  br label %after
+after:
+  %status = phi i32 [ %s1, %shared ], [ %s2, %alone ]
+  %failed = icmp ne i32 %status, 0
+  br i1 %failed, label %failure, label %next
+next:
+  %k1 = add i64 %k, 1
+  %more = icmp ult i64 %k1, %count
+  br i1 %more, label %step, label %end
+failure:
+  %k2 = add i64 %k, 1
+  %high = shl i64 %k2, 32
+  %low = zext i32 %status to i64
+  %result = or i64 %high, %low
+  ret i64 %result
+end:
+  ret i64 0
+}}
+"""
+
+
+@dataclass(frozen=True)
+class _Entry:
+    run: Any
+    start: Any
+
+
+_lock = threading.RLock()
+_entry: _Entry | None = None
+_pool: Pool | None = None
+
+
+def _native() -> _Entry:
+    global _entry
+    with _lock:
+        if _entry is None:
+            run_at, start_at = machine_code(_text(), ("run", "start"))
+            signature = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
+            _entry = _Entry(signature(run_at), ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)(start_at))
+        return _entry
+
+
+def run() -> Any:
+    """The native function ``run(frame, id(inputs), id(outputs))``; both are lists of NumPy arrays."""
+    return _native().run
+
+
+class Pool:
+    """The workers. size: how many threads share a step, the calling one included."""
+
+    def __init__(self, size: int) -> None:
+        self._memory = np.zeros(_POOL_BYTES + 64 + 16 * size, np.uint8)
+        start = -self._memory.ctypes.data % 64
+        self._words = self._memory[start : start + _POOL_BYTES].view(np.int64)
+        self.address = self._words.ctypes.data
+        self._arguments = self._memory[start + _POOL_BYTES :][: 16 * size].view(np.int64).reshape(size, 2)
+        self.size = 1
+        for number in range(1, size):
+            self._arguments[number] = self.address, number
+            if _native().start(self._arguments[number].ctypes.data) != 0:
+                break  # the system gives no more threads: work with those that there are
+            self.size = number + 1
+        self._words[_POOL["size"] // 8] = self.size
+
+    def alone(self) -> None:
+        """Share nothing any more: a forked process has none of its parent's workers."""
+        self.size = 1
+        self._words[_POOL["size"] // 8] = 1
+        self._words[_POOL["lock"] // 8] = 0
+
+
+def pool(size: int) -> Pool:
+    """The process's pool, of at least ``size`` threads where the system allows."""
+    global _pool
+    entry = _native()
+    with _lock:
+        if _pool is None or _pool.size < size:
+            if _pool is not None:
+                _retired.append(_pool)
+            elif hasattr(os, "register_at_fork"):
+                os.register_at_fork(after_in_child=_forked)
+            assert entry is not None
+            _pool = Pool(size)
+        return _pool
+
+
+_retired: list[Pool] = []  # smaller pools, whose workers sleep on
+
+
+def _forked() -> None:
+    for known in [*_retired, *([_pool] if _pool is not None else [])]:
+        known.alone()
+
+
+class Alone:
+    """One step of a frame, for one thread."""
+
+    def __init__(self, step: Any, frame: Any) -> None:
+        self._buffers, self._sizes = np.array(step.buffers, np.int64), np.array(step.sizes, np.int64)
+        record = (step.address, self._buffers.ctypes.data, len(step.buffers), self._sizes.ctypes.data, step.extent, 1, 1)
+        self._record = np.array(record, np.int64)
+        self._frame = np.array((self._record.ctypes.data, 1, frame.slots.ctypes.data, 0, 0, 0), np.int64)
+
+    def run(self, run: Any, inputs: list[Any], outputs: list[Any]) -> int:
+        """Its status; the slots are those of the call that went before."""
+        return int(run(self._frame.ctypes.data, id(inputs), id(outputs)))
+
+
+def supported() -> bool:
+    """Whether this machine and interpreter are laid out as the native entry expects."""
+    return sys.implementation.name == "cpython" and sys.platform == "linux" and platform.machine() in _FUTEX

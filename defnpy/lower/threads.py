@@ -1,0 +1,56 @@
+"""How many threads share a step: decided once, from sizes alone, so that results depend on nothing else.
+
+A step is worth sharing when it takes several times what handing it out costs (about 1.5 us). The estimate counts, for
+every point of the iteration space, what the kernel does there.
+"""
+
+from __future__ import annotations
+
+from .emit import Emitted
+from .kernel import Compute, FoldStore, Load, Loop, Statement, Store
+from .products import Product
+
+__all__ = ["crew", "share"]
+
+WORTH = 4000.0  # nanoseconds of work for every thread
+CHEAP, DEAR, MEMORY = 0.03, 0.3, 0.1  # nanoseconds of an operation, of one that is not cheap, of an access to memory
+FLOP = 0.015  # nanoseconds of a multiplication or addition in a matrix product
+LINE = 64  # elements: parts of a contiguous range begin at cache lines
+
+
+def share(emitted: Emitted, threads: int) -> tuple[int, int, int]:
+    """The extent of a kernel's parallel loops, how many threads share it, and the grain of their parts."""
+    kernel = emitted.kernel
+    if not kernel.parallel:
+        return 1, 1, 1
+    sizes = dict(zip(kernel.sizes, emitted.sizes, strict=True))
+    extent, inner = 1, False
+    for loop in _loops(kernel.body):
+        if loop.variable == kernel.parallel:
+            extent = sizes[loop.size]
+            inner = inner or any(isinstance(s, Loop) for s in loop.body)
+    grain = 1 if inner else LINE
+    worth = int(_nanoseconds(kernel.body, sizes) / WORTH)
+    return extent, max(1, min(threads, worth, -(-extent // grain))), grain
+
+
+def crew(product: Product, threads: int) -> int:
+    """How many threads share a matrix product."""
+    return max(1, min(threads, int(product.flops * FLOP / WORTH)))
+
+
+def _loops(body: list[Statement]) -> list[Loop]:
+    found = [s for s in body if isinstance(s, Loop)]
+    return found + [inner for loop in found for inner in _loops(loop.body)]
+
+
+def _nanoseconds(body: list[Statement], sizes: dict[str, int]) -> float:
+    total = 0.0
+    for s in body:
+        if isinstance(s, Loop):
+            total += sizes[s.size] * _nanoseconds(s.body, sizes)
+        elif isinstance(s, Compute):
+            total += CHEAP if s.op.cheap else DEAR
+        elif isinstance(s, (Load, Store, FoldStore)):
+            total += MEMORY
+    return total
