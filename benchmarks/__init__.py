@@ -1,0 +1,1 @@
+"""Speed and memory of defnpy, beside its peers: ``python -m benchmarks --help``."""

@@ -1,0 +1,1 @@
+"""How works are measured: one process per contender, rounds in turns, medians. Knows no work and no library."""
