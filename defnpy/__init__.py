@@ -46,9 +46,11 @@ from .array.manipulation import (
 )
 from .array.products import dot, matmul, outer, tensordot, vecdot
 from .array.statistics import clip, log_softmax, logsumexp, mean, softmax, softplus, square, std, var
+from .array.windows import max_pool, mean_pool, overlap_add, windows
 from .backends.reference import Eager as _Eager
+from .compiled import Compiled, spec
 from .config import config
-from .defn import CacheInfo, Compiled, Defn, RecompileWarning, defn, grad, spec, value_and_grad
+from .defn import CacheInfo, Defn, RecompileWarning, defn, grad, value_and_grad
 from .dtypes import bool_ as bool
 from .dtypes import (
     can_cast,
@@ -68,6 +70,7 @@ from .dtypes import (
 )
 from .ir.trace import install as _install
 from .ops.contract import dot_general
+from .ops.conv import conv, conv_transpose
 from .ops.elementwise import abs_ as abs
 from .ops.elementwise import (
     add,
@@ -165,6 +168,8 @@ __all__ = [
     "clip",
     "concat",
     "config",
+    "conv",
+    "conv_transpose",
     "cos",
     "debug",
     "defn",
@@ -217,8 +222,10 @@ __all__ = [
     "matmul",
     "matrix_transpose",
     "max",
+    "max_pool",
     "maximum",
     "mean",
+    "mean_pool",
     "min",
     "minimum",
     "moveaxis",
@@ -231,6 +238,7 @@ __all__ = [
     "ones",
     "ones_like",
     "outer",
+    "overlap_add",
     "pad",
     "permute_dims",
     "pi",
@@ -275,6 +283,7 @@ __all__ = [
     "var",
     "vecdot",
     "where",
+    "windows",
     "zeros",
     "zeros_like",
 ]

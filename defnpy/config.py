@@ -38,6 +38,7 @@ class Options:
     verify: bool = False
     renderer: str = "llvm"
     threads: int = dataclasses.field(default_factory=cores)
+    target: tuple[str, str, int] = dataclasses.field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.backend not in BACKENDS:
@@ -53,6 +54,8 @@ class Options:
         if not isinstance(self.cache_dir, (str, os.PathLike)):
             raise ConfigError(f"cache_dir must be a path, not {self.cache_dir!r}")
         object.__setattr__(self, "cache_dir", os.fspath(self.cache_dir))
+        # What a compiled program depends on: part of the key of every call.
+        object.__setattr__(self, "target", (self.backend, self.renderer, self.threads))
         if not isinstance(self.verify, bool):
             raise ConfigError(f"verify must be True or False, not {self.verify!r}")
 
@@ -113,7 +116,7 @@ class config:
     """
 
     def __init__(self, **changes: object) -> None:
-        names = [field.name for field in dataclasses.fields(Options)]
+        names = [field.name for field in dataclasses.fields(Options) if field.init]
         for name in changes:
             if name not in names:
                 raise ConfigError(f"unknown option {name!r}", hint=f"the options are {', '.join(names)}")

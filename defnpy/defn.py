@@ -6,29 +6,27 @@ import functools
 import inspect
 import time
 import warnings
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
 
 from . import tree
-from .backends.base import Backend, Executable, KernelReport
+from .backends.base import Backend
 from .backends.reference import ReferenceBackend
+from .compiled import Compiled, Entry, as_array, key_text, leaf_key, static_key
 from .config import current as options
-from .dtypes import DType, as_dtype
-from .errors import ConfigError, DTypeError, TraceError, TreeError
-from .ir.aval import Aval
+from .errors import ConfigError, TraceError
 from .ir.expr import Graph, Value
-from .ir.trace import aval_of, current, function
+from .ir.trace import current
 from .passes.pipeline import optimize
-from .shapes import as_shape
 from .source import capture, quote
-from .tensor import Tensor, adopt, wrap
-from .transforms.captures import Watched, watch
+from .tensor import Tensor, wrap
+from .transforms.captures import watch
 from .transforms.grad import ValueAndGrad, value_and_gradient
-from .transforms.stage import Staged, is_tensor, parameter_names, stage, strengthen
+from .transforms.stage import is_tensor, parameter_names, stage, strengthen
 
-__all__ = ["CacheInfo", "Compiled", "Defn", "RecompileWarning", "Spec", "defn", "grad", "spec", "value_and_grad"]
+__all__ = ["CacheInfo", "Defn", "RecompileWarning", "defn", "grad", "value_and_grad"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -68,158 +66,6 @@ class CacheInfo(NamedTuple):
     seconds: float
 
 
-class Spec(Value):
-    """The shape and dtype of an argument, in place of one. See :func:`spec`."""
-
-    __slots__ = ("aval",)
-
-    def __init__(self, aval: Aval) -> None:
-        self.aval = aval
-
-    def __repr__(self) -> str:
-        return f"spec({self.aval})"
-
-
-@function
-def spec(shape: int | Sequence[int], dtype: Any = "float32") -> Spec:
-    """A stand-in for a tensor of ``shape`` and ``dtype``, for ``f.compile``, ``f.expr`` and ``f.source``.
-
-    >>> import defnpy as dp
-    >>> dp.spec((2, 3))
-    spec(f32[2,3])
-    """
-    return Spec(Aval(as_shape(shape), as_dtype(dtype)))
-
-
-class Compiled:
-    """A program for arguments of fixed shapes and dtypes; made by ``f.compile``. Call it like the function.
-
-    Values that the function captured from outside are those of the moment of compilation.
-
-    >>> import defnpy as dp
-    >>> double = dp.defn(lambda x: 2 * x, backend="reference").compile(dp.spec((2,)))
-    >>> double(dp.asarray([1.0, 2.0]))
-    Tensor([2., 4.], dtype=float32)
-    """
-
-    def __init__(self, staged: Staged, graph: Graph, executable: Executable, args: Sequence[Any], name: str) -> None:
-        leaves, self._structure = tree.flatten(tuple(args))
-        self._example = tuple(args)
-        self._keys = [_leaf_key(leaf) for leaf in leaves]
-        self._carried = not all(map(is_tensor, leaves))
-        self._names = tree.paths(tuple(args), "args")
-        self._staged = staged
-        self._executable = executable
-        self._name = name
-        self._avals = [Aval(node.shape, node.dtype) for node in graph.outputs]
-        self._input_dtypes = [node.dtype for node in graph.inputs]
-        self.graph = graph
-
-    def __call__(self, *args: Any) -> Any:
-        leaves, structure = tree.flatten(args)
-        if structure != self._structure:
-            raise TreeError(
-                f"{self._name} was compiled for other containers: {tree.difference(self._example, args, 'args')}",
-                where=quote(capture()),
-            )
-        for name, expected, leaf in zip(self._names, self._keys, leaves, strict=True):
-            if _leaf_key(leaf) != expected:
-                raise TreeError(
-                    f"{self._name} was compiled for {name}: {_key_text(expected)}, not {_key_text(_leaf_key(leaf))}",
-                    where=quote(capture()),
-                    hint="call the function itself, which compiles for new shapes, or compile it for these",
-                )
-        return self.run(leaves, self._staged.captured)
-
-    def run(self, leaves: Sequence[Any], captured: Sequence[Any]) -> Any:
-        """Run on the leaves of checked arguments and the captured values."""
-        if self._carried:
-            leaves = [leaf for leaf in leaves if is_tensor(leaf)]
-        arrays = [
-            x._array if type(x) is Tensor and x._array.flags.c_contiguous else _array(x, d)
-            for x, d in zip((*leaves, *captured), self._input_dtypes, strict=True)
-        ]
-        outputs = self._executable(arrays)
-        return self._staged.rebuild(list(map(adopt, outputs, self._avals)))
-
-    def source(self) -> str:
-        """The generated program as text."""
-        return self._executable.source()
-
-    def kernels(self) -> list[KernelReport]:
-        """What is known of each compiled kernel."""
-        return self._executable.kernels()
-
-
-def _array(value: Any, dtype: DType) -> np.ndarray[Any, Any]:
-    if type(value) is Tensor:
-        return np.ascontiguousarray(value._array).reshape(value.shape)
-    if isinstance(value, Value):
-        raise TraceError(
-            f"{value!r} stands for a tensor and has no elements",
-            where=quote(capture()),
-            hint="call with a tensor, or compile for a spec: f.compile(dp.spec(...))",
-        )
-    try:
-        return np.asarray(value, dtype=dtype, order="C")
-    except OverflowError:
-        raise DTypeError(f"{value} does not fit {dtype}", where=quote(capture()), hint="write it as a float") from None
-
-
-def _leaf_key(leaf: Any) -> Hashable:
-    if type(leaf) is Tensor:
-        return leaf.aval
-    if is_tensor(leaf):
-        return aval_of(leaf)
-    return leaf
-
-
-def _static_key(value: Any) -> Hashable:
-    """A static value with its type: 1, 1.0 and True are equal, and so are 0.0 and -0.0, but they are not the same."""
-    if isinstance(value, tuple):
-        return (type(value), *map(_static_key, value))
-    return (type(value), repr(value)) if isinstance(value, float) else (type(value), value)
-
-
-def _key_text(key: Hashable) -> str:
-    return str(key) if isinstance(key, Aval) else repr(key)
-
-
-class _Entry:
-    """A compiled program in a function's cache, with what it captured."""
-
-    def __init__(self, compiled: Compiled, watched: list[Watched], kept: list[Any]) -> None:
-        self.compiled = compiled
-        self.captured = compiled._staged.captured
-        self._watched = watched
-        self._fixed = frozenset(map(id, compiled._staged.read))
-        self._kept = kept  # static arguments, kept alive because the key knows some of them by identity
-        places: dict[int, list[tuple[int, int]]] = {}
-        for w, variable in enumerate(watched):
-            for i, leaf in enumerate(variable.leaves):
-                if isinstance(leaf, (Tensor, np.ndarray)):
-                    places.setdefault(id(leaf), []).append((w, i))
-        self._places = [places.get(id(value), []) for value in self.captured]
-
-    def captures(self) -> list[Any] | None:
-        """The captured values as they are now, or None when the function must be traced again."""
-        if not self._watched:
-            return self.captured
-        values = []
-        for variable in self._watched:
-            found = variable.values(self._fixed)
-            if found is None:
-                return None
-            values.append(found)
-        result = []
-        for value, places in zip(self.captured, self._places, strict=True):
-            now = [values[w][i] for w, i in places] or [value]
-            if any(other is not now[0] for other in now):
-                return None  # several names held one tensor, and no longer do
-            result.append(now[0])
-        return result
-
-
 class Defn(Generic[P, R]):
     """A function that is traced, compiled for the shapes and dtypes of its arguments, and kept. See :func:`defn`.
 
@@ -235,7 +81,9 @@ class Defn(Generic[P, R]):
         functools.update_wrapper(self, function)
         parameters = list(inspect.signature(function).parameters.values())
         self._positional = {p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD}
-        self._entries: dict[Any, _Entry] = {}
+        self._entries: dict[Any, Entry] = {}
+        self._seen: dict[Any, Entry] = {}  # the same by a shorter key, for calls with tensors alone
+        self._flat = True  # whether the last arguments were tensors, not containers
         self._hits = 0
         self._misses = 0
         self._seconds = 0.0
@@ -244,9 +92,30 @@ class Defn(Generic[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         if current() is not None:
             return self.function(*args, **kwargs)
+        target = self._target()
+        if not kwargs:
+            leaves, structure = (args, None) if self._flat else tree.flatten(args)
+            try:
+                entry = self._seen[structure, tuple([x.aval for x in leaves]), target]
+                arrays = [x._ready for x in leaves]
+            except (AttributeError, KeyError):
+                pass  # other leaves than tensors, tensors that are not in order, or a call that was never made before
+            else:
+                captured = entry.captured_arrays()
+                if captured is not None:
+                    self._hits += 1
+                    return entry.compiled.launch(arrays + captured)
+        return self._call(args, kwargs, target)
+
+    def _target(self) -> tuple[Any, ...]:
+        """What the program is compiled for, beside the arguments."""
+        target = options().target
+        return target if self._backend is None else (self._backend, *target[1:])
+
+    def _call(self, args: Any, kwargs: dict[str, Any], target: tuple[Any, ...]) -> Any:
         positional, static = self._bound(args, kwargs) if kwargs else (args, kwargs)
         leaves, structure = tree.flatten(positional)
-        key = self._key(leaves, structure, static)
+        key = self._key(leaves, structure, static, target)
         entry = self._entries.get(key)
         captured = entry.captures() if entry is not None else None
         if entry is None or captured is None:
@@ -254,6 +123,9 @@ class Defn(Generic[P, R]):
             captured = entry.captured
         else:
             self._hits += 1
+        if not kwargs and all(type(leaf) is Tensor for leaf in leaves):
+            self._flat = all(type(arg) is Tensor for arg in args)
+            self._seen[None if self._flat else structure, key[1], target] = entry
         return entry.compiled.run(leaves, captured)
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
@@ -266,11 +138,10 @@ class Defn(Generic[P, R]):
         bound = inspect.signature(self.function).bind(*args, **kwargs)
         return bound.args, bound.kwargs
 
-    def _key(self, leaves: list[Any], structure: tree.Structure, static: dict[str, Any]) -> Any:
-        backend = self._backend or options().backend
-        named = [(name, _static_key(static[name])) for name in sorted(static)] if static else ()
-        avals = tuple([leaf.aval if type(leaf) is Tensor else _leaf_key(leaf) for leaf in leaves])
-        key = (structure, avals, backend, *named)
+    def _key(self, leaves: list[Any], structure: tree.Structure, static: dict[str, Any], target: Any) -> Any:
+        named = [(name, static_key(static[name])) for name in sorted(static)] if static else ()
+        avals = tuple([leaf.aval if type(leaf) is Tensor else leaf_key(leaf) for leaf in leaves])
+        key = (structure, avals, target, *named)
         try:
             hash(key)
         except TypeError:
@@ -301,13 +172,13 @@ class Defn(Generic[P, R]):
             hint="pass it by position: those arguments are traced, and new values compile nothing",
         )
 
-    def _compile(self, key: Any, positional: tuple[Any, ...], static: dict[str, Any]) -> _Entry:
+    def _compile(self, key: Any, positional: tuple[Any, ...], static: dict[str, Any]) -> Entry:
         for name, value in static.items():
             if any(isinstance(leaf, (Value, np.ndarray)) for leaf in tree.leaves(value)):
                 raise self._array_by_keyword(name)
         started = time.perf_counter()
-        compiled = self._compiled(positional, static, key[2])
-        entry = self._entries[key] = _Entry(compiled, watch(self.function), [positional, static])
+        compiled = self._compiled(positional, static, key[2][0])
+        entry = self._entries[key] = Entry(compiled, watch(self.function), [positional, static])
         self._misses += 1
         self._seconds += time.perf_counter() - started
         self._warn(key, positional)
@@ -331,7 +202,7 @@ class Defn(Generic[P, R]):
         warnings.warn(
             f"{self.__name__} was compiled {WARN_AT} times; last because {_changed(before[0], key, names)}",
             RecompileWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
 
     # -- looking inside -----------------------------------------------------------------------------------------
@@ -342,7 +213,7 @@ class Defn(Generic[P, R]):
 
     def compile(self, *args: Any, **static: Any) -> Compiled:
         """Compile for these arguments (tensors or :func:`spec`), now, and return the program."""
-        return self._compiled(*self._bound(args, static), self._backend or options().backend)
+        return self._compiled(*self._bound(args, static), self._target()[0])
 
     def source(self, *args: Any, **static: Any) -> str:
         """The generated program for these arguments (tensors or :func:`spec`), as text."""
@@ -355,6 +226,7 @@ class Defn(Generic[P, R]):
     def cache_clear(self) -> None:
         """Forget all compiled programs (the disk cache stays)."""
         self._entries.clear()
+        self._seen.clear()
 
     def __repr__(self) -> str:
         return f"<defn {self.__name__}>"
@@ -375,9 +247,11 @@ def _changed(before: Any, now: Any, names: list[str]) -> str:
         return "the containers of the arguments differ in structure"
     for name, old, new in zip(names, before[1], now[1], strict=True):
         if old != new:
-            return f"the argument {name} changed from {_key_text(old)} to {_key_text(new)}"
+            return f"the argument {name} changed from {key_text(old)} to {key_text(new)}"
     if before[2] != now[2]:
-        return f"the backend changed from {before[2]} to {now[2]}"
+        for name, old, new in zip(("backend", "renderer", "number of threads"), before[2], now[2], strict=True):
+            if old != new:
+                return f"the {name} changed from {old} to {new}"
     old_static, new_static = dict(before[3:]), dict(now[3:])
     for name in {**old_static, **new_static}:
         if old_static.get(name) != new_static.get(name):
@@ -432,7 +306,7 @@ def _evaluated(transformed: Callable[..., Any], args: Sequence[Any], kwargs: dic
     staged = stage(transformed, args, kwargs)
     graph = strengthen(staged.graph)
     leaves = [leaf for leaf in tree.leaves(tuple(args)) if is_tensor(leaf)]
-    arrays = [_array(x, node.dtype) for x, node in zip((*leaves, *staged.captured), graph.inputs, strict=True)]
+    arrays = [as_array(x, node.dtype) for x, node in zip((*leaves, *staged.captured), graph.inputs, strict=True)]
     return staged.rebuild([wrap(x) for x in load_backend("reference").compile(graph)(arrays)])
 
 

@@ -10,25 +10,34 @@ from .errors import IndexingError, Mismatch
 
 __all__ = [
     "Axes",
+    "Pairs",
     "Shape",
     "as_shape",
     "broadcast",
     "broadcast_axes",
     "concat",
+    "conv",
+    "conv_axes",
     "dot",
+    "extents",
     "matmul_axes",
     "normalize_axes",
     "normalize_axis",
     "pad",
+    "padding",
+    "per_axis",
+    "positive",
     "reduce",
     "reshape",
     "size",
     "slice_length",
     "strides",
+    "windows",
 ]
 
 Shape = tuple[int, ...]
 Axes = tuple[int, ...]
+Pairs = tuple[tuple[int, int], ...]  # for every spatial axis: how much is padded below and above
 
 
 def as_shape(value: int | Iterable[int]) -> Shape:
@@ -195,6 +204,129 @@ def matmul_axes(left: Shape, right: Shape) -> tuple[int, int]:
             hint = "transpose the left operand: a.T @ b"
         raise Mismatch(f"the inner sizes differ: {left[a]} and {right[b]}", hint=hint)
     return a, b
+
+
+def positive(name: str, value: object) -> int:
+    """An int of at least 1."""
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise Mismatch(f"{name} must be an int, or ints, not {value!r}") from None
+    if number < 1:
+        raise Mismatch(f"{name} must be at least 1, not {number}")
+    return number
+
+
+def per_axis(name: str, value: object, count: int) -> Shape:
+    """One int of at least 1 for each of ``count`` axes, from an int for all of them or a sequence.
+
+    >>> per_axis("strides", 2, 3)
+    (2, 2, 2)
+    """
+    if not isinstance(value, (tuple, list)):
+        return (positive(name, value),) * count
+    if len(value) != count:
+        raise Mismatch(f"{name} has {len(value)} entries for {count} spatial {'axis' if count == 1 else 'axes'}")
+    return tuple(positive(name, n) for n in value)
+
+
+def extents(window: Shape, dilation: Shape) -> Shape:
+    """How many elements a window covers, the gaps that dilation leaves included.
+
+    >>> extents((3, 3), (1, 2))
+    (3, 5)
+    """
+    return tuple((n - 1) * d + 1 for n, d in zip(window, dilation, strict=True))
+
+
+def padding(value: object, shape: Shape, window: Shape, strides: Shape, dilation: Shape) -> Pairs:
+    """The padding of each axis as (low, high): from an int, one int or pair per axis, "valid" (none) or "same".
+
+    "same" gives ceil(size / stride) windows; of an odd number of elements the larger half is at the end, as in
+    TensorFlow and JAX.
+
+    >>> padding("same", (5, 4), (3, 2), (1, 1), (1, 1))
+    ((1, 1), (0, 1))
+    """
+    if value == "same":
+        total = [
+            max((-(-n // s) - 1) * s + extent - n, 0)
+            for n, extent, s in zip(shape, extents(window, dilation), strides, strict=True)
+        ]
+        return tuple((n // 2, n - n // 2) for n in total)
+    if isinstance(value, str):
+        if value != "valid":
+            raise Mismatch(f"padding {value!r} is not known", hint='say "same", "valid", or how many elements')
+        value = 0
+    entries = value if isinstance(value, (tuple, list)) else (value,) * len(shape)
+    if len(entries) != len(shape):
+        count = f"{len(shape)} spatial {'axis' if len(shape) == 1 else 'axes'}"
+        raise Mismatch(f"padding has {len(entries)} entries for {count}", hint="give an int or a pair per axis")
+    return tuple(_pair(entry) for entry in entries)
+
+
+def _pair(entry: object) -> tuple[int, int]:
+    try:
+        low, high = entry if isinstance(entry, (tuple, list)) else (entry, entry)
+        low, high = operator.index(low), operator.index(high)
+    except (TypeError, ValueError):
+        raise Mismatch(f"the padding of an axis is an int or a pair of ints, not {entry!r}") from None
+    if low < 0 or high < 0:
+        raise Mismatch(f"padding is not negative: {entry}", hint="crop with a slice: x[..., 1:-1]")
+    return low, high
+
+
+def windows(shape: Shape, window: Shape, strides: Shape, padding: Pairs, dilation: Shape) -> Shape:
+    """How many windows there are along each of the last axes, which ``shape`` lists.
+
+    >>> windows((28, 28), (5, 5), (1, 2), ((0, 0), (2, 2)), (1, 1))
+    (24, 14)
+    """
+    result = []
+    for axis, (n, (low, high), extent) in enumerate(zip(shape, padding, extents(window, dilation), strict=True)):
+        length = low + n + high
+        if window[axis] < 1:
+            raise Mismatch(f"a window without elements: {window}")
+        if extent > length:
+            padded = " with its padding" if low or high else ""
+            gaps = f" ({window[axis]} with dilation {dilation[axis]})" if dilation[axis] > 1 else ""
+            raise Mismatch(
+                f"a window of {extent}{gaps} does not fit axis {axis - len(shape)}, which has size {length}{padded}",
+                hint='pad the input, or say padding="same"',
+            )
+        result.append((length - extent) // strides[axis] + 1)
+    return tuple(result)
+
+
+def conv_axes(x: Shape, w: Shape, first: str = "x") -> int:
+    """The number of spatial axes of a convolution: those after batch (or output) and channel."""
+    if len(x) < 3 or len(x) != len(w):
+        missing = len(x) == len(w) - 1
+        raise Mismatch(
+            f"{first} has {len(x)} axes and w has {len(w)}: {first} is (batch, channels, *spatial), and w is "
+            "(output channels, input channels / groups, *kernel)",
+            hint=f"add the batch axis of a single example: {first}[None]" if missing else "",
+        )
+    return len(x) - 2
+
+
+def conv(x: Shape, w: Shape, strides: Shape, padding: Pairs, dilation: Shape, groups: int) -> Shape:
+    """(N, I, *spatial) convolved with (O, I / groups, *kernel) is (N, O, *positions).
+
+    >>> conv((10, 3, 28, 28), (8, 3, 5, 5), (1, 1), ((0, 0), (2, 2)), (1, 1), 1)
+    (10, 8, 24, 28)
+    """
+    if x[1] != w[1] * groups:
+        takes = f"{w[1]} × {groups} groups = {w[1] * groups}" if groups > 1 else f"{w[1]}"
+        raise Mismatch(
+            f"x has {x[1]} channels, and w takes {takes}",
+            hint="w has the shape (output channels, input channels / groups, *kernel)",
+        )
+    if w[0] % groups:
+        raise Mismatch(
+            f"{w[0]} output channels do not split into {groups} groups", hint="w.shape[0] is a multiple of groups"
+        )
+    return (x[0], w[0], *windows(x[2:], w[2:], strides, padding, dilation))
 
 
 def check_bounds(index: int, length: int, axis: int) -> int:

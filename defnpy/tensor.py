@@ -30,9 +30,10 @@ class Tensor(Value):
             [14., 20.]], dtype=float32)
     """
 
-    __slots__ = ("__weakref__", "_array", "aval")
+    __slots__ = ("__weakref__", "_array", "_ready", "aval")
 
     _array: np.ndarray[Any, Any]
+    _ready: np.ndarray[Any, Any]  # the same array, there only when its elements lie in order, as programs take it
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         raise TypeError("make a tensor with dp.asarray(values), not with Tensor(...)")
@@ -165,13 +166,19 @@ def wrap(array: Any) -> Tensor:
     dtype = as_dtype(array.dtype)
     if array.dtype != dtype or not array.dtype.isnative:
         array = array.astype(dtype)
-    return adopt(array, Aval(array.shape, dtype))
+    tensor = adopt(array, Aval(array.shape, dtype))
+    if not array.flags.c_contiguous:
+        del tensor._ready
+    return tensor
 
 
 def adopt(array: np.ndarray[Any, Any], aval: Aval) -> Tensor:
-    """:func:`wrap` for an array that nobody else holds and whose aval is known: what compiled programs return."""
-    tensor = object.__new__(Tensor)
-    array.flags.writeable = False
-    tensor._array = array
+    """:func:`wrap` for a contiguous array that nobody else holds and whose aval is known: what compiled programs return."""
+    tensor: Tensor = _new(Tensor)
+    array.setflags(write=False)
+    tensor._array = tensor._ready = array
     tensor.aval = aval
     return tensor
+
+
+_new: Any = object.__new__

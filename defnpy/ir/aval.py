@@ -9,38 +9,36 @@ __all__ = ["Aval"]
 
 
 class Aval:
-    """An abstract value; immutable, compared by value, with its hash at hand (it is in the key of every call).
+    """An abstract value; immutable, and interned: there is one object of each kind, so that a key of avals is compared
+    and hashed by identity on every call.
 
     weak: the value came from a Python scalar. It is kept in the widest dtype of its kind (float64, int64) and takes
     the dtype of the first strong operand that it meets.
     """
 
-    __slots__ = ("_hash", "dtype", "shape", "weak")
+    __slots__ = ("dtype", "shape", "weak")
 
     shape: Shape
     dtype: DType
     weak: bool
-    _hash: int
 
-    def __init__(self, shape: Shape, dtype: DType, weak: bool = False) -> None:
+    def __new__(cls, shape: Shape, dtype: DType, weak: bool = False) -> Aval:
+        key = (shape, dtype.char, weak)
+        found = _interned.get(key)
+        if found is not None:
+            return found
+        aval = object.__new__(cls)
         put = object.__setattr__
-        put(self, "shape", shape)
-        put(self, "dtype", dtype)
-        put(self, "weak", weak)
-        put(self, "_hash", hash((shape, dtype.char, weak)))
+        put(aval, "shape", shape)
+        put(aval, "dtype", dtype)
+        put(aval, "weak", weak)
+        return _interned.setdefault(key, aval)
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"an Aval is immutable; cannot set {name!r}")
 
-    def __eq__(self, other: object) -> bool:
-        if self is other:
-            return True
-        if not isinstance(other, Aval) or self._hash != other._hash:
-            return False
-        return self.shape == other.shape and self.dtype == other.dtype and self.weak == other.weak
-
-    def __hash__(self) -> int:
-        return self._hash
+    def __reduce__(self) -> tuple[object, ...]:
+        return Aval, (self.shape, self.dtype, self.weak)
 
     def __str__(self) -> str:
         dims = ",".join(map(str, self.shape))
@@ -48,3 +46,6 @@ class Aval:
 
     def __repr__(self) -> str:
         return f"Aval({self})"
+
+
+_interned: dict[tuple[Shape, str, bool], Aval] = {}

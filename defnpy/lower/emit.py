@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -46,12 +47,13 @@ FAILED = "failed_index"
 class Emitted:
     """A kernel and what a call must pass.
 
-    buffers: for every buffer of the kernel the node whose memory it is, or the number of elements of a scratch row.
+    buffers: for every buffer of the kernel the node whose memory it is, the number of elements of a scratch row, or
+        another temporary.
     sizes: the values of the size arguments. checks: the node and axis behind each status code of a bounds check.
     """
 
     kernel: Kernel
-    buffers: list[Expr | int]
+    buffers: list[Any]
     sizes: list[int]
     checks: list[tuple[Expr, int]]
 

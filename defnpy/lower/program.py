@@ -13,6 +13,7 @@ from ..shapes import size
 from .emit import Emitted, emit
 from .fuse import VIEWS, Call, Group, schedule, viewed
 from .memory import Request, aligned, plan
+from .partial import in_parts
 from .products import Product, product
 from .threads import crew, share
 
@@ -23,7 +24,7 @@ __all__ = ["CallStep", "KernelStep", "ProductStep", "Program", "Temporary", "low
 class KernelStep:
     """Launch a kernel.
 
-    scratch: names of the temporaries behind its scratch buffers, in order. extent: the size of its parallel loops,
+    scratch: names of the temporaries behind those of its buffers that hold no node, in order. extent: the size of its parallel loops,
     which ``threads`` threads share in parts of whole ``grain``s; 1 for a kernel that one thread runs.
     """
 
@@ -76,7 +77,7 @@ class Program:
     arena: int = 0
 
 
-_TAKEN = re.compile(r"[imn]\d+$")
+_TAKEN = re.compile(r"[ijmnp]\d+$|n_")
 _RESERVED = {"failed_index", "first", "last", "np", "range", "math", "empty", "matmul", "abs", "exp"}
 
 
@@ -115,20 +116,26 @@ def lower(graph: Graph, threads: int = 1) -> Program:
                 products.add(item.node)
             written, read = [item.node], [viewed(arg, VIEWS, planned.place) for arg in item.node.args]
         else:
-            emitted = emit(
+            whole = emit(
                 item, planned, {n for n in item.depth if n in planned.stored}, names, f"kernel_{len(program.steps)}"
             )
-            extent, team, grain = share(emitted, threads)
-            scratch = []
-            for buffer, source in zip(emitted.kernel.buffers, emitted.buffers, strict=True):
-                if isinstance(source, int):
-                    name = f"{emitted.kernel.name}_{buffer.name}"
-                    each = aligned(source * buffer.dtype.itemsize)  # threads write to cache lines of their own
-                    program.temporaries.append(Temporary(name, (team, each // buffer.dtype.itemsize), buffer.dtype))
-                    requests.append(Request(team * each, number, number))
+            for emitted in in_parts(whole) or (whole,):
+                extent, team, grain = share(emitted, threads)
+                scratch = []
+                for buffer, source in zip(emitted.kernel.buffers, emitted.buffers, strict=True):
+                    if isinstance(source, Expr):
+                        continue
+                    name = f"{whole.kernel.name}_{buffer.name}"
                     scratch.append(name)
-            program.steps.append(KernelStep(emitted, scratch, extent, team, grain))
-            nodes = [source for source in emitted.buffers if isinstance(source, Expr)]
+                    if buffer.role == "in":
+                        continue  # made by the kernel before
+                    # A scratch row lies once for every thread, on cache lines of its own.
+                    count, size_of = (team, source) if isinstance(source, int) else (1, source.count)
+                    each = aligned(size_of * buffer.dtype.itemsize)
+                    program.temporaries.append(Temporary(name, (count, each // buffer.dtype.itemsize), buffer.dtype))
+                    requests.append(Request(count * each, number, number))
+                program.steps.append(KernelStep(emitted, scratch, extent, team, grain))
+            nodes = [source for source in whole.buffers if isinstance(source, Expr)]
             written, read = [n for n in nodes if n in item.depth], [n for n in nodes if n not in item.depth]
         for node in written:
             first[node] = last[node] = number

@@ -89,7 +89,7 @@ class Linked:
         for source in step.emitted.buffers:
             name = self.program.names[source] if isinstance(source, Expr) else next(scratch)
             buffers.append(self.slots[name])
-            if not isinstance(source, Expr):
+            if isinstance(source, int):
                 temporary = self.program.temporaries[self.slots[name] - self.first_temporary]
                 strides.append(temporary.shape[1] * temporary.dtype.itemsize)
         sizes = [*step.emitted.sizes, *strides]

@@ -1,0 +1,195 @@
+"""A compiled program as its callers see it: checked arguments in, containers of tensors out."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import numpy as np
+
+from . import tree
+from .backends.base import Executable, KernelReport
+from .dtypes import DType, as_dtype
+from .errors import DTypeError, TraceError, TreeError
+from .ir.aval import Aval
+from .ir.expr import Graph, Value
+from .ir.trace import aval_of, function
+from .shapes import as_shape
+from .source import capture, quote
+from .tensor import Tensor, adopt
+from .transforms.captures import Watched
+from .transforms.stage import Staged, is_tensor
+
+__all__ = ["Compiled", "Entry", "Spec", "as_array", "key_text", "leaf_key", "spec", "static_key"]
+
+
+class Spec(Value):
+    """The shape and dtype of an argument, in place of one. See :func:`spec`."""
+
+    __slots__ = ("aval",)
+
+    def __init__(self, aval: Aval) -> None:
+        self.aval = aval
+
+    def __repr__(self) -> str:
+        return f"spec({self.aval})"
+
+
+@function
+def spec(shape: int | Sequence[int], dtype: Any = "float32") -> Spec:
+    """A stand-in for a tensor of ``shape`` and ``dtype``, for ``f.compile``, ``f.expr`` and ``f.source``.
+
+    >>> import defnpy as dp
+    >>> dp.spec((2, 3))
+    spec(f32[2,3])
+    """
+    return Spec(Aval(as_shape(shape), as_dtype(dtype)))
+
+
+class Compiled:
+    """A program for arguments of fixed shapes and dtypes; made by ``f.compile``. Call it like the function.
+
+    Values that the function captured from outside are those of the moment of compilation.
+
+    >>> import defnpy as dp
+    >>> double = dp.defn(lambda x: 2 * x, backend="reference").compile(dp.spec((2,)))
+    >>> double(dp.asarray([1.0, 2.0]))
+    Tensor([2., 4.], dtype=float32)
+    """
+
+    def __init__(self, staged: Staged, graph: Graph, executable: Executable, args: Sequence[Any], name: str) -> None:
+        leaves, self._structure = tree.flatten(tuple(args))
+        self._example = tuple(args)
+        self._keys = [leaf_key(leaf) for leaf in leaves]
+        self._carried = not all(map(is_tensor, leaves))
+        self._names = tree.paths(tuple(args), "args")
+        self._staged = staged
+        self._executable = executable
+        self._name = name
+        self._avals = [Aval(node.shape, node.dtype) for node in graph.outputs]
+        self._input_dtypes = [node.dtype for node in graph.inputs]
+        self._single = staged.structure.is_leaf() and len(self._avals) == 1
+        self.graph = graph
+
+    def __call__(self, *args: Any) -> Any:
+        leaves, structure = tree.flatten(args)
+        if structure != self._structure:
+            raise TreeError(
+                f"{self._name} was compiled for other containers: {tree.difference(self._example, args, 'args')}",
+                where=quote(capture()),
+            )
+        for name, expected, leaf in zip(self._names, self._keys, leaves, strict=True):
+            if leaf_key(leaf) != expected:
+                raise TreeError(
+                    f"{self._name} was compiled for {name}: {key_text(expected)}, not {key_text(leaf_key(leaf))}",
+                    where=quote(capture()),
+                    hint="call the function itself, which compiles for new shapes, or compile it for these",
+                )
+        return self.run(leaves, self._staged.captured)
+
+    def run(self, leaves: Sequence[Any], captured: Sequence[Any]) -> Any:
+        """Run on the leaves of checked arguments and the captured values."""
+        if self._carried:
+            leaves = [leaf for leaf in leaves if is_tensor(leaf)]
+        return self.launch([as_array(x, d) for x, d in zip((*leaves, *captured), self._input_dtypes, strict=True)])
+
+    def launch(self, arrays: list[np.ndarray[Any, Any]]) -> Any:
+        """Run on the arrays of the graph's inputs, contiguous and of their dtypes."""
+        outputs = self._executable(arrays)
+        if self._single:
+            return adopt(outputs[0], self._avals[0])
+        return self._staged.rebuild(list(map(adopt, outputs, self._avals)))
+
+    def source(self) -> str:
+        """The generated program as text."""
+        return self._executable.source()
+
+    def kernels(self) -> list[KernelReport]:
+        """What is known of each compiled kernel."""
+        return self._executable.kernels()
+
+
+def as_array(value: Any, dtype: DType) -> np.ndarray[Any, Any]:
+    """The elements of an argument as a contiguous array of ``dtype``."""
+    if type(value) is Tensor:
+        if hasattr(value, "_ready"):
+            return value._ready
+        return np.ascontiguousarray(value._array).reshape(value.shape)
+    if isinstance(value, Value):
+        raise TraceError(
+            f"{value!r} stands for a tensor and has no elements",
+            where=quote(capture()),
+            hint="call with a tensor, or compile for a spec: f.compile(dp.spec(...))",
+        )
+    try:
+        return np.asarray(value, dtype=dtype, order="C")
+    except OverflowError:
+        raise DTypeError(f"{value} does not fit {dtype}", where=quote(capture()), hint="write it as a float") from None
+
+
+def leaf_key(leaf: Any) -> Hashable:
+    """What a program depends on of a leaf: the aval of a tensor or number, any other leaf itself."""
+    if type(leaf) is Tensor:
+        return leaf.aval
+    if is_tensor(leaf):
+        return aval_of(leaf)
+    return leaf
+
+
+def static_key(value: Any) -> Hashable:
+    """A static value with its type: 1, 1.0 and True are equal, and so are 0.0 and -0.0, but they are not the same."""
+    if isinstance(value, tuple):
+        return (type(value), *map(static_key, value))
+    return (type(value), repr(value)) if isinstance(value, float) else (type(value), value)
+
+
+def key_text(key: Hashable) -> str:
+    """A part of a key in words."""
+    return str(key) if isinstance(key, Aval) else repr(key)
+
+
+class Entry:
+    """A compiled program in a function's cache, with what it captured."""
+
+    def __init__(self, compiled: Compiled, watched: list[Watched], kept: list[Any]) -> None:
+        self.compiled = compiled
+        self.captured = compiled._staged.captured
+        self._watched = watched
+        self._fixed = frozenset(map(id, compiled._staged.read))
+        self._kept = kept  # static arguments, kept alive because the key knows some of them by identity
+        places: dict[int, list[tuple[int, int]]] = {}
+        for w, variable in enumerate(watched):
+            for i, leaf in enumerate(variable.leaves):
+                if isinstance(leaf, (Tensor, np.ndarray)):
+                    places.setdefault(id(leaf), []).append((w, i))
+        self._places = [places.get(id(value), []) for value in self.captured]
+        self._arrays: list[Any] | None = None  # of the captured values, where they cannot change
+        if not watched and all(type(value) is Tensor for value in self.captured):
+            self._arrays = [as_array(value, value.dtype) for value in self.captured]
+
+    def captured_arrays(self) -> list[Any] | None:
+        """The arrays of :meth:`captures`, or None when they must be looked at one by one."""
+        if self._arrays is not None:
+            return self._arrays
+        captured = self.captures()
+        if captured is None or not all(type(value) is Tensor for value in captured):
+            return None
+        return [as_array(value, value.dtype) for value in captured]
+
+    def captures(self) -> list[Any] | None:
+        """The captured values as they are now, or None when the function must be traced again."""
+        if not self._watched:
+            return self.captured
+        values = []
+        for variable in self._watched:
+            found = variable.values(self._fixed)
+            if found is None:
+                return None
+            values.append(found)
+        result = []
+        for value, places in zip(self.captured, self._places, strict=True):
+            now = [values[w][i] for w, i in places] or [value]
+            if any(other is not now[0] for other in now):
+                return None  # several names held one tensor, and no longer do
+            result.append(now[0])
+        return result
