@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from . import tree
-from .backends.base import Executable, KernelReport
+from .backends.base import Executable, MemoryReport, StepReport
 from .dtypes import DType, as_dtype
 from .errors import DTypeError, TraceError, TreeError
 from .ir.aval import Aval
@@ -72,6 +72,10 @@ class Compiled:
         self.graph = graph
 
     def __call__(self, *args: Any) -> Any:
+        return self.run(self._checked(args), self._staged.captured)
+
+    def _checked(self, args: tuple[Any, ...]) -> list[Any]:
+        """The leaves of arguments that the program was compiled for."""
         leaves, structure = tree.flatten(args)
         if structure != self._structure:
             raise TreeError(
@@ -85,13 +89,17 @@ class Compiled:
                     where=quote(capture()),
                     hint="call the function itself, which compiles for new shapes, or compile it for these",
                 )
-        return self.run(leaves, self._staged.captured)
+        return leaves
 
     def run(self, leaves: Sequence[Any], captured: Sequence[Any]) -> Any:
         """Run on the leaves of checked arguments and the captured values."""
+        return self.launch(self.arrays(leaves, captured))
+
+    def arrays(self, leaves: Sequence[Any], captured: Sequence[Any]) -> list[np.ndarray[Any, Any]]:
+        """What :meth:`launch` takes."""
         if self._carried:
             leaves = [leaf for leaf in leaves if is_tensor(leaf)]
-        return self.launch([as_array(x, d) for x, d in zip((*leaves, *captured), self._input_dtypes, strict=True)])
+        return [as_array(x, d) for x, d in zip((*leaves, *captured), self._input_dtypes, strict=True)]
 
     def launch(self, arrays: list[np.ndarray[Any, Any]]) -> Any:
         """Run on the arrays of the graph's inputs, contiguous and of their dtypes."""
@@ -104,9 +112,22 @@ class Compiled:
         """The generated program as text."""
         return self._executable.source()
 
-    def kernels(self) -> list[KernelReport]:
-        """What is known of each compiled kernel."""
-        return self._executable.kernels()
+    def steps(self) -> list[StepReport]:
+        """What is known of each kernel, matrix product and library call, in order."""
+        return self._executable.steps()
+
+    def kernels(self) -> list[StepReport]:
+        """The kernels among the steps."""
+        return [step for step in self.steps() if step.kind == "kernel"]
+
+    def memory(self) -> MemoryReport:
+        """The bytes that a call needs."""
+        return self._executable.memory()
+
+    def measure(self, *args: Any, repeats: int = 20) -> list[float]:
+        """Seconds of every step on these arguments, each run by itself, the least of some repeats."""
+        arrays = self.arrays(self._checked(args), self._staged.captured)
+        return self._executable.measure(arrays, repeats)
 
 
 def as_array(value: Any, dtype: DType) -> np.ndarray[Any, Any]:

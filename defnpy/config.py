@@ -84,7 +84,9 @@ def _from_environment() -> Options:
         )
     threads = os.environ.get("DEFNPY_NUM_THREADS", "")
     if threads and not (threads.isdecimal() and int(threads) > 0):
-        raise ConfigError(f"DEFNPY_NUM_THREADS={threads!r} is no positive number", hint="set it to 1 or more, or unset it")
+        raise ConfigError(
+            f"DEFNPY_NUM_THREADS={threads!r} is no positive number", hint="set it to 1 or more, or unset it"
+        )
     folder = os.environ.get("DEFNPY_CACHE_DIR", default_cache_dir())
     return Options(backend, folder, verify == "1", renderer, int(threads) if threads else cores())
 

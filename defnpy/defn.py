@@ -17,16 +17,17 @@ from .backends.reference import ReferenceBackend
 from .compiled import Compiled, Entry, as_array, key_text, leaf_key, static_key
 from .config import current as options
 from .errors import ConfigError, TraceError
+from .explain import Explanation
 from .ir.expr import Graph, Value
 from .ir.trace import current
-from .passes.pipeline import optimize
+from .passes.pipeline import optimize, prepare
 from .source import capture, quote
 from .tensor import Tensor, wrap
 from .transforms.captures import watch
 from .transforms.grad import ValueAndGrad, value_and_gradient
 from .transforms.stage import is_tensor, parameter_names, stage, strengthen
 
-__all__ = ["CacheInfo", "Defn", "RecompileWarning", "defn", "grad", "value_and_grad"]
+__all__ = ["CacheInfo", "Defn", "RecompileWarning", "clear_cache", "defn", "grad", "value_and_grad"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -74,13 +75,21 @@ class Defn(Generic[P, R]):
     <defn abs>
     """
 
-    def __init__(self, function: Callable[P, R], backend: str | None = None) -> None:
+    def __init__(self, function: Callable[P, R], backend: str | None = None, donate: Sequence[str] = ()) -> None:
         self.__name__ = getattr(function, "__name__", "function")
         self.function = function
         self._backend = backend
         functools.update_wrapper(self, function)
         parameters = list(inspect.signature(function).parameters.values())
         self._positional = {p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD}
+        self._donate = tuple(donate)
+        for name in self._donate:
+            if name not in self._positional:
+                raise ConfigError(
+                    f"{self.__name__} has no positional argument {name!r} to donate",
+                    hint=f"its arguments are {', '.join(p.name for p in parameters)}",
+                )
+        self._places = tuple(p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD)
         self._entries: dict[Any, Entry] = {}
         self._seen: dict[Any, Entry] = {}  # the same by a shorter key, for calls with tensors alone
         self._flat = True  # whether the last arguments were tensors, not containers
@@ -93,7 +102,7 @@ class Defn(Generic[P, R]):
         if current() is not None:
             return self.function(*args, **kwargs)
         target = self._target()
-        if not kwargs:
+        if not kwargs and not self._donate:
             leaves, structure = (args, None) if self._flat else tree.flatten(args)
             try:
                 entry = self._seen[structure, tuple([x.aval for x in leaves]), target]
@@ -126,7 +135,26 @@ class Defn(Generic[P, R]):
         if not kwargs and all(type(leaf) is Tensor for leaf in leaves):
             self._flat = all(type(arg) is Tensor for arg in args)
             self._seen[None if self._flat else structure, key[1], target] = entry
+        if self._donate:
+            return self._run_donating(entry.compiled, positional, leaves, captured)
         return entry.compiled.run(leaves, captured)
+
+    def _donated(self, positional: tuple[Any, ...]) -> list[bool]:
+        """For every leaf of the arguments, whether it is donated."""
+        return [
+            name in self._donate
+            for name, arg in zip(self._places, positional, strict=False)
+            for _ in range(len(tree.leaves(arg)))
+        ]
+
+    def _run_donating(
+        self, compiled: Compiled, positional: tuple[Any, ...], leaves: list[Any], captured: Sequence[Any]
+    ) -> Any:
+        arrays = compiled.arrays(leaves, captured)
+        given = [leaf for leaf, gone in zip(leaves, self._donated(positional), strict=True) if gone]
+        for leaf in {id(leaf): leaf for leaf in given if type(leaf) is Tensor}.values():
+            leaf._donate(self.__name__)
+        return compiled.launch(arrays)
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else functools.partial(self, instance)
@@ -187,7 +215,10 @@ class Defn(Generic[P, R]):
     def _compiled(self, positional: tuple[Any, ...], static: dict[str, Any], backend: str) -> Compiled:
         staged = stage(self.function, positional, static)
         graph = optimize(strengthen(staged.graph))
-        executable = load_backend(backend).compile(graph)
+        traced = [i for i, leaf in enumerate(tree.leaves(positional)) if is_tensor(leaf)]
+        gone = self._donated(positional) if self._donate else []
+        donated = [number for number, i in enumerate(traced) if gone and gone[i]]
+        executable = load_backend(backend).compile(graph, donated)
         return Compiled(staged, graph, executable, positional, self.__name__)
 
     def _warn(self, key: Any, positional: tuple[Any, ...]) -> None:
@@ -214,6 +245,17 @@ class Defn(Generic[P, R]):
     def compile(self, *args: Any, **static: Any) -> Compiled:
         """Compile for these arguments (tensors or :func:`spec`), now, and return the program."""
         return self._compiled(*self._bound(args, static), self._target()[0])
+
+    def explain(self, *args: Any, measure: bool = False, **static: Any) -> Explanation:
+        """What becomes of the function for these arguments (tensors or :func:`spec`), from the graph to the kernels.
+
+        measure: also run every step by itself on the arguments, which must be tensors then, and tell its time. It prints
+        as a text; see :class:`Explanation`.
+        """
+        positional, static = self._bound(args, static)
+        traced = strengthen(stage(self.function, positional, static).graph)
+        compiled = self._compiled(positional, static, self._target()[0])
+        return Explanation(self.__name__, traced, compiled, compiled.measure(*positional) if measure else None)
 
     def source(self, *args: Any, **static: Any) -> str:
         """The generated program for these arguments (tensors or :func:`spec`), as text."""
@@ -260,7 +302,9 @@ def _changed(before: Any, now: Any, names: list[str]) -> str:
     return "a value that it captures from outside changed its shape, dtype or number"
 
 
-def defn(function: Callable[P, R] | None = None, /, *, backend: str | None = None) -> Any:
+def defn(
+    function: Callable[P, R] | None = None, /, *, backend: str | None = None, donate: str | Sequence[str] = ()
+) -> Any:
     """Compile a pure function of tensors; to be used as ``@defn`` or ``@defn(backend="reference")``.
 
     Positional arguments are containers (dicts, lists, tuples, registered dataclasses) of tensors, NumPy arrays and
@@ -269,7 +313,11 @@ def defn(function: Callable[P, R] | None = None, /, *, backend: str | None = Non
     static too. Tensors that the function captures from outside become hidden inputs: it always sees their present
     values. Called from another traced function it is inlined.
 
-    The decorated function has ``expr``, ``source``, ``compile`` and ``cache_info``.
+    donate: names of arguments whose tensors are given away: their memory becomes that of results of the same shape and
+    dtype, so that a step ``params -> params`` needs no second copy of them. Using them afterwards is a
+    ``DonatedError``. Memory that somebody else still sees (``np.asarray(x)``) is copied, never changed.
+
+    The decorated function has ``expr``, ``source``, ``explain``, ``compile`` and ``cache_info``.
 
     >>> import defnpy as dp
     >>> @dp.defn
@@ -282,9 +330,10 @@ def defn(function: Callable[P, R] | None = None, /, *, backend: str | None = Non
     """
     if backend is not None:
         load_backend(backend)
+    names = (donate,) if isinstance(donate, str) else tuple(donate)
     if function is None:
-        return lambda f: Defn(f, backend)
-    return Defn(function, backend)
+        return lambda f: Defn(f, backend, names)
+    return Defn(function, backend, names)
 
 
 _backends: dict[str, Backend] = {"reference": ReferenceBackend()}
@@ -299,6 +348,22 @@ def load_backend(name: str) -> Backend:
 
         _backends[name] = CpuBackend()
     return _backends[name]
+
+
+def clear_cache() -> int:
+    """Remove all compiled kernels from the disk cache (``DEFNPY_CACHE_DIR``); returns how many files there were.
+
+    Programs in memory stay. The cache needs no care of its own: it is bounded to 256 MiB, the longest unused going
+    first, and entries of other versions are never used.
+
+    >>> import tempfile
+    >>> import defnpy as dp
+    >>> with tempfile.TemporaryDirectory() as folder, dp.config(cache_dir=folder, backend="cpu"):
+    ...     y = dp.defn(lambda x: x * 123.0)(dp.ones(3))
+    ...     dp.clear_cache() > 0, dp.clear_cache()
+    (True, 0)
+    """
+    return load_backend("cpu").clear_cache()
 
 
 def _evaluated(transformed: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
@@ -333,6 +398,8 @@ def value_and_grad(
     ``(value, aux)``, and so does this one in place of the value. Raises ``GradientError`` for a result that is not
     scalar. Of a ``@defn`` function the result is compiled; of a plain one it is computed at once with NumPy.
 
+    Formulas that overflow or cancel on the way, such as ``log(softmax(x))``, are differentiated in their stable form.
+
     >>> import defnpy as dp
     >>> def loss(p, x):
     ...     return dp.sum((p["w"] * x - 1.0) ** 2)
@@ -341,7 +408,7 @@ def value_and_grad(
     (Tensor(10., dtype=float32), {'w': Tensor(14., dtype=float32)})
     """
     inner = function.function if isinstance(function, Defn) else function
-    return _transformed(function, value_and_gradient(inner, argnums, has_aux))
+    return _transformed(function, value_and_gradient(inner, argnums, has_aux, prepare))
 
 
 def grad(
@@ -357,7 +424,7 @@ def grad(
     (Tensor(14., dtype=float32), Tensor(6., dtype=float32))
     """
     inner = function.function if isinstance(function, Defn) else function
-    both = value_and_gradient(inner, argnums, has_aux)
+    both = value_and_gradient(inner, argnums, has_aux, prepare)
 
     @functools.wraps(inner)
     def gradient(*args: Any, **kwargs: Any) -> Any:

@@ -12,6 +12,7 @@ __all__ = [
     "DTypeError",
     "DataError",
     "DefnpyError",
+    "DonatedError",
     "GradientError",
     "ImmutableError",
     "IndexingError",
@@ -128,6 +129,23 @@ class TraceError(DefnpyError, TypeError):
     ... except dp.errors.TraceError as error:
     ...     print(error.what)
     the truth of a traced value bool[] is not known while tracing
+    """
+
+
+class DonatedError(DefnpyError, RuntimeError):
+    """A tensor is used whose memory was given away with ``donate=``.
+
+    >>> import defnpy as dp
+    >>> @dp.defn(donate="x")
+    ... def twice(x):
+    ...     return 2 * x
+    >>> x = dp.ones(3)
+    >>> y = twice(x)
+    >>> try:
+    ...     x + 1
+    ... except dp.errors.DonatedError as error:
+    ...     print(error.what)
+    this tensor (f32[3]) was donated to twice, which has used its memory for its results
     """
 
 

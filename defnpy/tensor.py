@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from .dtypes import as_dtype
-from .errors import TraceError
+from .errors import DonatedError, TraceError
 from .ir.aval import Aval
 from .ir.expr import Value
 from .ir.trace import note_read
+from .source import capture, quote
 
 __all__ = ["Tensor", "adopt", "wrap"]
 
@@ -30,13 +31,29 @@ class Tensor(Value):
             [14., 20.]], dtype=float32)
     """
 
-    __slots__ = ("__weakref__", "_array", "_ready", "aval")
+    __slots__ = ("__weakref__", "_array", "_donee", "_ready", "aval")
 
     _array: np.ndarray[Any, Any]
     _ready: np.ndarray[Any, Any]  # the same array, there only when its elements lie in order, as programs take it
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         raise TypeError("make a tensor with dp.asarray(values), not with Tensor(...)")
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "_array":
+            raise DonatedError(
+                f"this tensor ({self.aval}) was donated to {self._donee}, which has used its memory for its results",
+                where=quote(capture()),
+                hint="go on with what the call returned, or leave the argument out of donate=",
+            )
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def _donate(self, donee: str) -> None:
+        """Give the memory away; from now on only ``aval`` is left."""
+        self._donee = donee
+        del self._array
+        if hasattr(self, "_ready"):
+            del self._ready
 
     # -- to Python and NumPy ------------------------------------------------------------------------------------
 
@@ -173,7 +190,7 @@ def wrap(array: Any) -> Tensor:
 
 
 def adopt(array: np.ndarray[Any, Any], aval: Aval) -> Tensor:
-    """:func:`wrap` for a contiguous array that nobody else holds and whose aval is known: what compiled programs return."""
+    """:func:`wrap` for a contiguous array of known aval that nobody else holds: what compiled programs return."""
     tensor: Tensor = _new(Tensor)
     array.setflags(write=False)
     tensor._array = tensor._ready = array

@@ -745,9 +745,9 @@ def test_each_backend_has_a_program_of_its_own():
 def test_the_backend_by_environment(run_python):
     program = (
         "import sys, defnpy as dp\n"
-        "print(dp.defn(lambda x: x + 1)(1.0).item(), 'numba' in sys.modules)\n"
+        "print(dp.defn(lambda x: x + 1)(1.0).item(), 'llvmlite' in sys.modules)\n"
         "with dp.config(backend='cpu'):\n"
-        "    print(dp.defn(lambda x: x + 1)(1.0).item(), 'numba' in sys.modules)\n"
+        "    print(dp.defn(lambda x: x + 1)(1.0).item(), 'llvmlite' in sys.modules)\n"
     )
     done = run_python("-c", program, env={"DEFNPY_BACKEND": "reference", "DEFNPY_CACHE_DIR": ""})
     assert done.stderr == "" and done.stdout == "2.0 False\n2.0 True\n"
@@ -767,13 +767,16 @@ def test_import_is_light(run_python):
         "dp.grad(lambda x: dp.sum(dp.tanh(x)))(dp.ones(3))\n"
         "dp.defn(lambda x: dp.exp(x), backend='reference')(dp.ones(3))\n"
         "dp.random.normal(dp.random.key(0), (3,))\n"
-        "heavy = ('numba', 'llvmlite', 'jax', 'matplotlib', 'scipy', 'rich')\n"
+        "heavy = ('jax', 'llvmlite', 'matplotlib', 'numba', 'rich', 'scipy')\n"
         "print([name for name in heavy if name in sys.modules])\n"
         "dp.defn(lambda x: dp.exp(x), backend='cpu')(dp.ones(3))\n"
+        "print([name for name in heavy if name in sys.modules])\n"
+        "with dp.config(renderer='numba'):\n"
+        "    dp.defn(lambda x: dp.exp(x), backend='cpu')(dp.ones(3))\n"
         "print('numba' in sys.modules)\n"
     )
     done = run_python("-c", program, env={"DEFNPY_CACHE_DIR": ""})  # a cached kernel would not need a compiler
-    assert done.stderr == "" and done.stdout == "[]\nTrue\n"
+    assert done.stderr == "" and done.stdout == "[]\n['llvmlite']\nTrue\n"
 
 
 # -- threads --------------------------------------------------------------------------------------------------------

@@ -27,13 +27,16 @@ FLOORS: list[list[str | set[str]]] = [
     [{"transforms", "passes"}],
     ["lower"],
     ["backends"],
-    ["defn", "debug", "testing"],
+    ["compiled", "explain", "defn", "debug", "testing"],
     [{"nn", "optim", "data"}],
     ["__init__", "train"],
 ]
 
 # Single files side by side in defnpy/ share a folder: on their own floor they may import each other, short of a cycle.
-SAME_FOLDER = [{"errors", "source", "config", "dtypes", "shapes", "tree"}, {"defn", "debug", "testing"}]
+SAME_FOLDER = [
+    {"errors", "source", "config", "dtypes", "shapes", "tree"},
+    {"compiled", "explain", "defn", "debug", "testing"},
+]
 
 # Packages that a function may import when it is called, so that `import defnpy` stays light.
 LATE_PACKAGES = {"matplotlib", "rich"}
@@ -41,7 +44,7 @@ LATE_PACKAGES = {"matplotlib", "rich"}
 # The functions that import a compiler at the last moment: (file, function), and why.
 LATE_FUNCTIONS = {
     ("defnpy/defn.py", "load_backend"): "loads a backend on its first use",
-    ("defnpy/backends/cpu/compile.py", "_compile"): "a kernel that the disk cache holds is loaded without Numba",
+    ("defnpy/backends/cpu/compile.py", "build"): "Numba, one of two renderers, comes when it compiles a kernel",
     ("defnpy/backends/cpu/compile.py", "_load"): "the same: only some kernels call helpers that Numba registers",
 }
 

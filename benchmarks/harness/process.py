@@ -16,7 +16,8 @@ from typing import Any
 from .work import Absent
 
 ROOT = Path(__file__).parents[2]
-UNSET = "OPENBLAS_CORETYPE"  # pins NumPy's BLAS to the kernels of an older processor
+# Pins NumPy's BLAS to the kernels of an older processor; makes Python compile its modules at every start.
+UNSET = ("OPENBLAS_CORETYPE", "PYTHONDONTWRITEBYTECODE")
 PATIENCE = 900.0
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
@@ -26,11 +27,11 @@ class Failure(Exception):
 
 
 def environment(kernels: Path, *, one_core: bool = False, jax_cache: bool = False) -> dict[str, str]:
-    """What every contender finds: caches in a folder of this run, no ``OPENBLAS_CORETYPE``.
+    """What every contender finds: caches in a folder of this run, nothing of :data:`UNSET`.
 
     JAX keeps compiled functions on disk only where it is told to, as by default it does not.
     """
-    made = {name: value for name, value in os.environ.items() if name != UNSET and not name.startswith("JAX_")}
+    made = {name: value for name, value in os.environ.items() if name not in UNSET and not name.startswith("JAX_")}
     made |= {
         "JAX_PLATFORMS": "cpu",
         "DEFNPY_CACHE_DIR": str(kernels / "defnpy"),

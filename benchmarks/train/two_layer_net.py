@@ -70,7 +70,8 @@ def run(words: Sequence[str], kernels: Path, iterations: int) -> tuple[float, fl
         command = [sys.executable, *words, "--iterations", str(iterations), "--json", str(report)]
         if "benchmarks.train.jax_net" in words:
             command += ["--cache", str(kernels)]
-        environment = {name: value for name, value in os.environ.items() if name != "OPENBLAS_CORETYPE"}
+        unset = ("OPENBLAS_CORETYPE", "PYTHONDONTWRITEBYTECODE")
+        environment = {name: value for name, value in os.environ.items() if name not in unset}
         environment["DEFNPY_CACHE_DIR"] = str(kernels)
         before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,11 @@ from ..errors import DefnpyError, Mismatch
 from ..ir.aval import Aval
 from ..ir.expr import Expr, Graph
 from ..ir.op import Op
-from ..ir.show import show
+from ..ir.show import names, show
+from ..shapes import size
 from ..source import quote
 from ..tensor import Tensor, wrap
-from .base import Array, KernelReport
+from .base import Array, MemoryReport, StepReport
 
 __all__ = ["Eager", "ReferenceBackend", "evaluate", "located"]
 
@@ -86,9 +88,36 @@ class _Program:
         """The graph: the reference runs it as it is."""
         return show(self._graph, source=True)
 
-    def kernels(self) -> list[KernelReport]:
-        """None: there is nothing to compile."""
-        return []
+    def steps(self) -> list[StepReport]:
+        """One call per node."""
+        printed = names(self._graph)
+        places = [node.loc.position.text if node.loc else "" for node, *_ in self._steps]
+        return [
+            StepReport("call", printed[step[0]], step[0].op.name, (place,) if place else ())
+            for step, place in zip(self._steps, places, strict=True)
+        ]
+
+    def memory(self) -> MemoryReport:
+        """Arguments and outputs; every value is an array of its own, freed after its last use."""
+        graph = self._graph
+        return MemoryReport(
+            sum(size(n.shape) * n.dtype.itemsize for n in graph.inputs),
+            sum(size(n.shape) * n.dtype.itemsize for n in graph.outputs),
+            0,
+        )
+
+    def measure(self, inputs: Sequence[Array], repeats: int) -> list[float]:
+        """Seconds of every node, the least of ``repeats``."""
+        best = [float("inf")] * len(self._steps)
+        for _ in range(repeats):
+            values: list[Any] = [*inputs, *[None] * (self._slots - self._inputs)]
+            with np.errstate(all="ignore"):
+                for i, (node, args, params, target, _) in enumerate(self._steps):
+                    operands = [values[a] for a in args]
+                    began = time.perf_counter()
+                    values[target] = np.asarray(node.op.body(*operands, **params))
+                    best[i] = min(best[i], time.perf_counter() - began)
+        return best
 
 
 def _shared(array: Array, inputs: Sequence[Array]) -> bool:
@@ -100,6 +129,10 @@ class ReferenceBackend:
 
     name = "reference"
 
-    def compile(self, graph: Graph) -> _Program:
+    def compile(self, graph: Graph, donated: Collection[int] = ()) -> _Program:
         """Nothing is compiled; the nodes are put in order."""
         return _Program(graph)
+
+    def clear_cache(self) -> int:
+        """Nothing is kept."""
+        return 0

@@ -129,7 +129,7 @@ class Trace:
 
     def copy(self, node: Expr, args: tuple[Expr, ...]) -> Expr:
         """``node`` over operands of this trace, at its old place in the user's code."""
-        if all(new.aval == old.aval for new, old in zip(args, node.args, strict=True)):
+        if all(new.aval is old.aval for new, old in zip(args, node.args, strict=True)):
             aval = node.aval
         else:
             aval = node.op.infer(*[x.aval for x in args], **node.kwargs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ from ..ir.expr import Expr
 from ..ops.convert import astype
 from ..shapes import Shape
 from ..source import Location
-from .fuse import FILLED, FLAT_VIEWS, VIEWS, Group, Schedule, viewed
+from .fuse import FILLED, Group, Schedule
 from .kernel import (
     Bound,
     Buffer,
@@ -35,12 +36,15 @@ from .kernel import (
     identity,
     parallel_variable,
     sizes_in,
+    slides,
 )
 from .rows import folds, plan_passes
+from .views import FLAT_VIEWS, VIEWS, fold_kind, folded_index, folded_shape, indexed, operand_axes, viewed
 
 __all__ = ["FAILED", "Emitted", "emit"]
 
 FAILED = "failed_index"
+SHORT = 64  # a loop over so many elements is better compiled for their number
 
 
 @dataclass
@@ -83,14 +87,17 @@ class _Emitter:
         self.scratch = dict.fromkeys(spilled, "")  # members written to a row of scratch memory, and its name
         self.written: set[Expr] = set()
         self.variable_depth: dict[str, int] = {}
+        self.lengths: dict[tuple[Expr, int], str] = {}
         self.loop_index: list[Index] = [() if n == 1 else (Term(f"i{a}"),) for a, n in enumerate(group.space)]
 
     def run(self, title: str) -> Emitted:
         rows = self.group.split is not None
         prologue: list[Statement] = []
         for node, depth in self.group.depth.items():
-            if depth == FILLED:
-                self._fill(node, prologue)
+            if depth == FILLED and self._folds(node):
+                prologue.append(self._fill(node, self._result_index(node), identity(fold_kind(node), node.dtype)))
+            elif self.plan.fillers.get(node) is self.group:
+                prologue.append(self._fill_around(node))
             elif depth == 0 and rows and self.split and self._folds(node):
                 self._start(node, 0)
         self._open(0, self.split)
@@ -192,11 +199,11 @@ class _Emitter:
 
     def _result_index(self, fold: Expr) -> tuple[Index, ...]:
         """How the result of a reduction is indexed by the loops around its operand."""
-        operand = self._by_loops(fold.args[0].shape, self.group.folded[fold])
-        axes = fold.kwargs["axis"]
-        if fold.kwargs["keepdims"]:
-            return tuple(() if a in axes else index for a, index in enumerate(operand))
-        return tuple(index for a, index in enumerate(operand) if a not in axes)
+        return folded_index(fold, self._operand_index(fold, self.group.folded[fold]))
+
+    def _operand_index(self, fold: Expr, depth: int) -> tuple[Index, ...]:
+        loops = self._by_loops(folded_shape(fold), depth)
+        return tuple(loops[loop] for loop in operand_axes(fold))
 
     def _remember(self, node: Expr, index: tuple[Index, ...], value: Operand, depth: int) -> None:
         self.known[depth][node, index] = (value, depth)
@@ -260,30 +267,9 @@ class _Emitter:
 
     def _through_view(self, node: Expr, index: tuple[Index, ...]) -> tuple[Operand, int]:
         (inner,) = node.args
-        name = node.op.name
-        if name == "permute_dims":
-            place = {axis: i for i, axis in enumerate(node.kwargs["axes"])}
-            return self._value(inner, tuple(index[place[a]] for a in range(inner.ndim)))
-        if name == "broadcast_to":
-            lead = node.ndim - inner.ndim
-            return self._value(inner, tuple(() if n == 1 else index[a + lead] for a, n in enumerate(inner.shape)))
-        if name == "slice":
-            moved = zip(inner.shape, index, node.kwargs["starts"], node.kwargs["steps"], strict=True)
-            return self._value(inner, tuple(() if n == 1 else affine(i, step, start) for n, i, start, step in moved))
-        if name == "flip":
-            axes = node.kwargs["axis"]
-            return self._value(
-                inner,
-                tuple(
-                    affine(i, -1, n - 1) if a in axes and n != 1 else i
-                    for a, (n, i) in enumerate(zip(inner.shape, index, strict=True))
-                ),
-            )
-        if name == "stop_grad":
-            return self._value(inner, index)
-        if [n for n in inner.shape if n != 1] == [n for n in node.shape if n != 1]:
-            kept = iter(i for i, n in zip(index, node.shape, strict=True) if n != 1)
-            return self._value(inner, tuple(() if n == 1 else next(kept) for n in inner.shape))
+        seen = indexed(node, index)
+        if seen is not None:
+            return self._value(inner, seen)
         base = viewed(inner, FLAT_VIEWS, self.plan.place)
         return self._load(base, self._flat(node, index), node.dtype)
 
@@ -339,29 +325,32 @@ class _Emitter:
 
     def _flat(self, node: Expr, index: tuple[Index, ...]) -> Index:
         """The flat row-major index of an element of ``node``."""
-        sizes = []
-        for axis, (n, along) in enumerate(zip(node.shape, index, strict=True)):
-            plain = (
-                len(along) == 1 and along[0].factor == 1 and not along[0].sizes and along[0].variable.startswith("i")
-            )
-            loop = int(along[0].variable[1:]) if plain and along[0].variable[1:].isdigit() else None
-            if n == 1:
-                sizes.append("")
-            elif loop is not None and self.group.space[loop] == n:
-                sizes.append(self._size(f"n{loop}", n))
-            else:
-                sizes.append("?" if axis else "")
+        sizes = [""] * node.ndim
+        for axis in range(node.ndim):
+            loop = self._loop_of(index[axis])
+            if loop is not None and self.group.space[loop] == node.shape[axis]:
+                sizes[axis] = self._size(f"n{loop}", node.shape[axis])
         terms: list[Term] = []
         for axis, along in enumerate(index):
-            stride: list[str] = []
             if along:
-                for later in range(axis + 1, node.ndim):
-                    if sizes[later] == "?":
-                        sizes[later] = self._size(f"m{len(self.sizes)}", node.shape[later])
-                    if sizes[later]:
-                        stride.append(sizes[later])
-            terms += [Term(t.variable, t.factor, (*t.sizes, *stride)) for t in along]
+                later = [a for a in range(axis + 1, node.ndim) if node.shape[a] != 1]
+                stride = tuple([sizes[a] or self._length(node, a) for a in later])
+                terms += [Term(t.variable, t.factor, (*t.sizes, *stride)) for t in along]
         return tuple(terms)
+
+    @staticmethod
+    def _loop_of(index: Index) -> int | None:
+        """The loop axis whose variable an index is, if it is no more than that."""
+        if len(index) != 1 or index[0].factor != 1 or index[0].sizes or index[0].variable[:1] != "i":
+            return None
+        return int(index[0].variable[1:]) if index[0].variable[1:].isdigit() else None
+
+    def _length(self, node: Expr, axis: int) -> str:
+        """The name of the size of an axis that no loop runs along."""
+        name = self.lengths.get((node, axis))
+        if name is None:
+            name = self.lengths[node, axis] = self._size(f"m{len(self.sizes)}", node.shape[axis])
+        return name
 
     def _depth(self, index: Index) -> int:
         depths = [0]
@@ -383,8 +372,8 @@ class _Emitter:
         return name, depth
 
     def _store(self, node: Expr, value: Operand, depth: int) -> None:
-        buffer = self._buffer(node, "out")
-        self.blocks[depth].append(Store(buffer, self._flat(node, self._natural(node)), value))
+        whole, index = self._placed(node)
+        self.blocks[depth].append(Store(self._buffer(whole, "out"), self._flat(whole, index), value))
         self.written.add(node)
 
     def _scratch(self, node: Expr) -> tuple[str, Index]:
@@ -400,27 +389,49 @@ class _Emitter:
         )
         return self.scratch[node], index
 
-    def _fill(self, fold: Expr, prologue: list[Statement]) -> None:
-        """Write the identity into the buffer of a reduction, before all loops."""
-        index = self._result_index(fold)
-        statement: Statement = Store(
-            self._buffer(fold, "out"), self._flat(fold, index), identity(fold.op.name, fold.dtype)
-        )
-        for along in reversed(index):
-            for term in along:
-                axis = int(term.variable[1:])
-                statement = Loop(term.variable, self._size(f"n{axis}", self.group.space[axis]), [statement])
-        prologue.append(statement)
+    def _fill(self, node: Expr, index: tuple[Index, ...], value: Literal) -> Statement:
+        """Write a number into a whole buffer, before all loops; along ``index`` where it is one plain loop."""
+        loops: list[tuple[str, str]] = []
+        own: list[Index] = []
+        for axis, (n, along) in enumerate(zip(node.shape, index, strict=True)):
+            if n == 1:
+                own.append(())
+                continue
+            loop = self._loop_of(along)
+            if loop is not None and self.group.space[loop] == n:
+                loops.append((f"i{loop}", self._size(f"n{loop}", n)))
+            else:
+                loops.append((f"j{axis}", self._length(node, axis)))
+            own.append((Term(loops[-1][0]),))
+        statement: Statement = Store(self._buffer(node, "out"), self._flat(node, tuple(own)), value)
+        for variable, size in reversed(loops):
+            statement = Loop(variable, size, [statement])
+        return statement
+
+    def _fill_around(self, node: Expr) -> Statement:
+        """Write what no part covers; the parts follow."""
+        inside = next(p for p in self.group.depth if p in self.plan.parts and self.plan.parts[p].whole is node)
+        value = node.kwargs["value"].value
+        return self._fill(node, self._placed(inside)[1], Literal(node.dtype, value))
+
+    def _placed(self, node: Expr) -> tuple[Expr, tuple[Index, ...]]:
+        """The node in whose buffer a member is stored, and the index there."""
+        index = self._natural(node)
+        part = self.plan.parts.get(node)
+        if part is None:
+            return node, index
+        moved = zip(part.whole.shape, index, part.starts, part.steps, strict=True)
+        return part.whole, tuple(() if n == 1 else affine(i, step, start) for n, i, start, step in moved)
 
     def _start(self, fold: Expr, depth: int) -> None:
-        self.blocks[depth].append(Set(self._accumulator(fold), identity(fold.op.name, fold.dtype)))
+        self.blocks[depth].append(Set(self._accumulator(fold), identity(fold_kind(fold), fold.dtype)))
 
     def _fold(self, fold: Expr, depth: int) -> None:
         operand = fold.args[0]
-        value, _ = self._value(operand, self._by_loops(operand.shape, depth))
+        value, _ = self._value(operand, self._operand_index(fold, depth))
         if operand.dtype != fold.dtype:
             value = self._cast(fold, value, operand.dtype, depth)
-        kind = fold.op.name
+        kind = fold_kind(fold)
         if self.group.depth[fold] == FILLED:
             index = self._flat(fold, self._result_index(fold))
             self.blocks[depth].append(FoldStore(self._buffer(fold, "out"), index, fold.dtype, kind, value))
@@ -456,16 +467,23 @@ class _Emitter:
 
     def _finished(self, title: str, prologue: list[Statement]) -> Emitted:
         products: dict[str, tuple[str, ...]] = {}
+        scratch = frozenset(b.name for b in self.buffers.values() if b.role == "scratch")
         body = collapse([*prologue, *self.blocks[0]], products)
+        parallel = parallel_variable(body, scratch)
+        if prologue and not parallel:
+            # Loops that fill a buffer must be those that compute it, for threads to share both.
+            apart = [*prologue, *collapse(self.blocks[0], products)]
+            parallel = parallel_variable(apart, scratch)
+            body = apart if parallel else body
         for name, parts in products.items():
             self.sizes[name] = int(np.prod([self.sizes[p] for p in parts], dtype=np.int64))
         used = sizes_in(body)
         sizes = {name: value for name, value in self.sizes.items() if name in used}
+        # Windows and their images are small, and what is known of them makes loops over them several times as fast.
+        short = {name: n for name, n in sizes.items() if n <= SHORT and not re.match(r"n0(n|$)", name)}
+        fixed = short if slides(body) else {}
         lines = tuple(dict.fromkeys(place.position.text for place in self.places if place.position.text))
-        scratch = frozenset(b.name for b in self.buffers.values() if b.role == "scratch")
-        kernel = Kernel(
-            title, list(self.buffers.values()), list(sizes), body, lines, parallel_variable(body, scratch)
-        )
+        kernel = Kernel(title, list(self.buffers.values()), list(sizes), body, lines, parallel, fixed)
         return Emitted(kernel, self.sources, list(sizes.values()), self.checks)
 
 

@@ -10,6 +10,8 @@ The rule, in full. Nodes are taken in the order in which library calls need them
   at the very element that the loop stands at. Otherwise it may join a later group of the same space, or it starts one.
 * In a group whose reduced axes come last, the results of a reduction (one number per row) feed further passes over the
   same row: a softmax is one kernel. All other reductions fill a buffer and end their group's use of them.
+* An array put together of parts (pad and concat are such) is never computed on its own either: each part is stored at
+  its place by the kernel that computes it.
 * Everything else is a library call: matrix products go to BLAS, other ops to their reference body.
 
 Groups run in the order in which they were started, so an operand must come from an earlier or the same group; that
@@ -18,28 +20,38 @@ keeps the schedule free of cycles and the whole walk linear.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from .. import shapes
 from ..ir.expr import Expr, Graph, topological
+from ..ops.mark import stop_grad
 from ..shapes import Shape
+from .products import COPIED, arrange
+from .views import (
+    ELSEWHERE,
+    FLAT_VIEWS,
+    VIEWS,
+    ZERO,
+    Space,
+    folded_shape,
+    mixes,
+    operand_axes,
+    operand_space,
+    plain,
+    through_one,
+    viewed,
+)
 
-__all__ = ["FILLED", "FLAT_VIEWS", "FOLDS", "VIEWS", "Call", "Group", "Schedule", "schedule", "viewed"]
+__all__ = ["FILLED", "FOLDS", "VIEWS", "Call", "Group", "Part", "Schedule", "schedule", "viewed"]
 
 INLINE = 48  # operations of a 0-d chain that each reader may repeat
 MEMBERS = 96  # nodes of one group: a kernel that a person can still read
 LOOK_BACK = 8  # groups tried for a node that does not fit its operand's
 
-ZERO = -1  # an index that is always 0
-ELSEWHERE = -2  # an index that is no plain loop variable
-FILLED = -1  # the depth of a reduction into a buffer
+FILLED = -1  # the depth of what is built up in a buffer: a reduction, or an array put together of parts
 
-Space = tuple[int, ...]  # for every axis of a value: the loop axis that indexes it, ZERO or ELSEWHERE
-
-VIEWS = ("reshape", "permute_dims", "broadcast_to", "slice", "flip", "stop_grad")
-FLAT_VIEWS = ("reshape", "stop_grad")  # the elements stay in their row-major places
-FOLDS = ("sum", "prod", "max", "min", "any", "all")
+FOLDS = ("sum", "prod", "max", "min", "any", "all", "overlap_add")
 
 
 @dataclass(eq=False)
@@ -69,69 +81,30 @@ class Call:
     position: int
 
 
+@dataclass(frozen=True)
+class Part:
+    """Where a value is stored: at ``starts`` in ``steps`` of the buffer of ``whole``."""
+
+    whole: Expr
+    starts: tuple[int, ...]
+    steps: tuple[int, ...]
+
+
 @dataclass
 class Schedule:
     """The items in order.
 
-    place: where each computed node is computed. inline: nodes that their readers recompute.
-    stored: computed nodes that somebody reads from memory.
+    place: where each computed node is computed; of an array put together of parts, the last of the groups that do it.
+    inline: nodes that their readers recompute. stored: computed nodes that somebody reads from memory.
+    parts: members of groups that stand for a part of another node. fillers: who writes what no part covers.
     """
 
     items: list[Group | Call]
     place: dict[Expr, Group | Call]
     inline: set[Expr]
     stored: set[Expr]
-
-
-def plain(shape: Shape) -> Space:
-    """Every axis indexed by the loop axis of its own number; axes of size 1 need no index."""
-    return tuple(ZERO if n == 1 else a for a, n in enumerate(shape))
-
-
-def operand_space(arg: Shape, result: Shape, space: Space) -> Space:
-    """How an elementwise node indexed by ``space`` indexes an operand that broadcasts to it."""
-    lead = len(result) - len(arg)
-    return tuple(ZERO if n == 1 else space[a + lead] for a, n in enumerate(arg))
-
-
-def through_one(node: Expr, space: Space) -> tuple[Expr, Space]:
-    """The operand of a view, and how it is indexed when the view is indexed by ``space``."""
-    (inner,) = node.args
-    if node.op.name == "permute_dims":
-        return inner, tuple(space[i] for i in _inverse(node.kwargs["axes"]))
-    if node.op.name == "broadcast_to":
-        return inner, operand_space(inner.shape, node.shape, space)
-    if node.op.name == "reshape":
-        return inner, _reshaped(inner.shape, node.shape, space)
-    if node.op.name == "slice":
-        sizes = zip(inner.shape, node.shape, space, strict=True)
-        return inner, tuple(ZERO if n == 1 else s if n == m else ELSEWHERE for n, m, s in sizes)
-    if node.op.name == "flip":
-        flipped = node.kwargs["axis"]
-        return inner, tuple(ELSEWHERE if a in flipped and s != ZERO else s for a, s in enumerate(space))
-    return inner, space
-
-
-def _inverse(axes: shapes.Axes) -> shapes.Axes:
-    return tuple(sorted(range(len(axes)), key=axes.__getitem__))
-
-
-def _reshaped(inner: Shape, outer: Shape, space: Space) -> Space:
-    """Only axes of size 1 come or go in a reshape that keeps the indices apart; otherwise they mix."""
-    if [n for n in inner if n != 1] != [n for n in outer if n != 1]:
-        return tuple(ZERO if n == 1 else ELSEWHERE for n in inner)
-    kept = iter(s for s, n in zip(space, outer, strict=True) if n != 1)
-    return tuple(ZERO if n == 1 else next(kept) for n in inner)
-
-
-def viewed(arg: Expr, views: tuple[str, ...], place: Collection[Expr] = frozenset()) -> Expr:
-    """The node whose memory a reader sees: NumPy follows all views for library calls, a flat index only reshapes.
-
-    A view that was computed (is in ``place``) has memory of its own.
-    """
-    while arg.op.name in views and arg not in place:
-        arg = arg.args[0]
-    return arg
+    parts: dict[Expr, Part]
+    fillers: dict[Expr, Group]
 
 
 def _counts(node: Expr) -> bool:
@@ -151,6 +124,8 @@ class _Scheduler:
         self.items: list[Group | Call] = []
         self.place: dict[Expr, Group | Call] = {}
         self.cost: dict[Expr, int] = {}  # of inline nodes
+        self.parts: dict[Expr, Part] = {}
+        self.fillers: dict[Expr, Group] = {}
         self.needed = self._buffers()
         self.stored = set(graph.outputs)
 
@@ -162,11 +137,14 @@ class _Scheduler:
                 read = [self._viewed(arg, node) for arg in node.args]
                 # A call is handed numbers as they are.
                 needed.update(base for base in read if base.op.name != "constant")
+                plan = arrange(node) if node.op.family == "contraction" else None
+                if plan is not None:
+                    copied = [arg for arg, copy in zip(node.args, plan.copies, strict=True) if copy == COPIED]
+                    needed.update(viewed(arg, FLAT_VIEWS) for arg in copied)
             if node.op.name == "gather":
                 needed.add(self._viewed(node.args[0], node))
-            if node.op.name == "reshape":
-                if ELSEWHERE in _reshaped(node.args[0].shape, node.shape, plain(node.shape)):
-                    needed.add(self._viewed(node.args[0], node))
+            if node.op.name == "reshape" and mixes(node):
+                needed.add(self._viewed(node.args[0], node))
         return needed
 
     def _viewed(self, arg: Expr, reader: Expr) -> Expr:
@@ -179,11 +157,13 @@ class _Scheduler:
             return "leaf"
         if op.name in VIEWS:
             return "view"
+        if op.name == "place":
+            return "parts"
         if op.name == "pow" and node.dtype.kind in "iu" and not _counts(node.args[1]):
             return "call"  # a negative exponent must be an error
         if op.name == "gather" or (op.family == "elementwise" and op.scalar is not None):
             return "map"
-        return "fold" if op.family == "reduction" and op.name in FOLDS else "call"
+        return "fold" if op.name in FOLDS else "call"
 
     def run(self) -> Schedule:
         for node in self._order():
@@ -192,11 +172,13 @@ class _Scheduler:
                 self.place[node] = Call(node, len(self.items))
                 self.items.append(self.place[node])
                 self.stored.update(viewed(arg, VIEWS, self.place) for arg in node.args)
+            elif kind == "parts":
+                self._put_together(node)
             elif kind == "fold" or (kind == "map" and not self._inlined(node)):
                 self._group(node)
             elif kind in ("view", "leaf") and node in self.needed and node.op.name != "parameter":
                 self._group(node)  # a copy
-        return Schedule(self.items, self.place, set(self.cost), self.stored)
+        return Schedule(self.items, self.place, set(self.cost), self.stored, self.parts, self.fillers)
 
     def _order(self) -> list[Expr]:
         """The nodes as library calls need them, the rest at the end: what is computed late can join later loops."""
@@ -220,8 +202,24 @@ class _Scheduler:
 
     # -- groups ---------------------------------------------------------------------------------------------------
 
+    def _put_together(self, node: Expr) -> None:
+        """Have every operand stored in its part of the buffer."""
+        groups = []
+        for arg, starts, steps in zip(node.args, node.kwargs["starts"], node.kwargs["steps"], strict=True):
+            part = Expr(stop_grad, (arg,), (), arg.aval, node.loc, node.trace)  # a copy of its own, even of equal parts
+            self.parts[part] = Part(node, starts, steps)
+            self._group(part)
+            self.stored.add(part)
+            groups.append(self.place[part])
+        for group in groups:
+            assert isinstance(group, Group)
+            group.depth[node], group.phase[node] = FILLED, 0
+        self.place[node] = max(groups, key=lambda group: group.position)
+        if sum(arg.size for arg in node.args) < node.size:
+            self.fillers[node] = min(groups, key=lambda group: group.position)  # type: ignore[assignment]
+
     def _group(self, node: Expr) -> None:
-        space = node.args[0].shape if self._kind(node) == "fold" else node.shape
+        space = folded_shape(node) if self._kind(node) == "fold" else node.shape
         latest = max((self._position(base) for base, _ in self._reads(node, plain(space))), default=-1)
         for position in self._candidates(latest):
             item = self.items[position]
@@ -244,7 +242,7 @@ class _Scheduler:
     def _reads(self, node: Expr, space: Space) -> Iterator[tuple[Expr, Space]]:
         """What a node reads, with the index of each read: through views and inline nodes, down to computed values."""
         if self._kind(node) == "fold":
-            yield from self._leaves(node.args[0], space)
+            yield from self._leaves(node.args[0], tuple([space[loop] for loop in operand_axes(node)]))
         elif self._kind(node) in ("view", "leaf"):
             yield from self._leaves_of_copy(node, space)
         elif node.op.name == "gather":
@@ -284,6 +282,8 @@ class _Scheduler:
         for depth in self._depths(group, space):
             if fold and depth not in (len(group.space), group.split):
                 continue
+            if node.op.name == "overlap_add" and depth != len(group.space):
+                continue
             split, target = self._target(group, node, depth) if fold else (group.split, depth)
             phase = self._phase(group, node, row_space(space, group.space, depth), depth, split)
             if phase is None:
@@ -311,6 +311,8 @@ class _Scheduler:
     @staticmethod
     def _target(group: Group, node: Expr, depth: int) -> tuple[int | None, int]:
         """The group's split and the depth of the result, for a reduction of values at ``depth``."""
+        if node.op.name == "overlap_add":
+            return group.split, FILLED
         axes = node.kwargs["axis"]
         if depth == len(group.space):
             kept = [a for a in range(depth) if a not in axes and group.space[a] != 1]

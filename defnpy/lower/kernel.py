@@ -6,6 +6,7 @@ every batch size. Buffers are flat; an index is a sum of terms, each a loop vari
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -18,7 +19,7 @@ from ..ir.op import Op
 __all__ = [
     "Bound", "Buffer", "Compute", "Fold", "FoldStore", "Index", "Kernel", "Literal", "Load", "Loop", "Operand",
     "Position", "Set", "Statement", "Store", "Term", "affine", "collapse", "identity",
-    "parallel_variable", "sizes_in", "structure", "walk",
+    "parallel_variable", "sizes_in", "slides", "structure", "walk",
 ]  # fmt: skip
 
 
@@ -158,6 +159,7 @@ class Kernel:
 
     sizes: names of the size arguments, in order. checks: whether it may end early with a status (see Bound).
     lines: the user's lines that it covers, as text. parallel: the loop variable whose range threads may share, or "".
+    fixed: sizes that may be compiled into the code, and what they are.
     """
 
     name: str
@@ -166,6 +168,7 @@ class Kernel:
     body: list[Statement]
     lines: tuple[str, ...] = ()
     parallel: str = ""
+    fixed: dict[str, int] = field(default_factory=dict)
 
     @property
     def checks(self) -> bool:
@@ -208,9 +211,15 @@ def _divides(statement: Statement, variable: str, scratch: frozenset[str]) -> bo
         if isinstance(s, Fold) and s.name not in begun:
             return False
         if isinstance(s, (Store, FoldStore)) and s.buffer not in scratch:
-            if all(term.variable != variable for term in s.index):
+            if not _tells_apart(s.index, variable):
                 return False
     return True
+
+
+def _tells_apart(index: Index, variable: str) -> bool:
+    """Whether no place is reached with two values of a variable: no other one runs along the same axis."""
+    own = [term.sizes for term in index if term.variable == variable]
+    return len(own) == 1 and not any(t.variable not in ("", variable) and t.sizes == own[0] for t in index)
 
 
 def affine(index: Index, factor: int, offset: int) -> Index:
@@ -267,7 +276,7 @@ def _mentions(index: Index, outer: Loop, inner: Loop) -> bool:
 
 def _digits(size: str) -> list[str]:
     """The sizes in a product's name: ``n0n1`` is n0 times n1."""
-    return ["n" + part for part in size.split("n")[1:]] if size.startswith("n") else [size]
+    return re.findall(r"[mn]\d+", size) or [size]
 
 
 def _without(statement: Statement, variable: str) -> Statement:
@@ -319,7 +328,17 @@ def structure(kernel: Kernel) -> str:
 
     head = [f"{number(b.name)}:{b.dtype}:{b.role == 'scratch'}" for b in kernel.buffers]
     head += [str(number(size)) for size in kernel.sizes] + [str(kernel.parallel and number(kernel.parallel))]
+    head += [f"{number(size)}={value}" for size, value in kernel.fixed.items()]
     return "\n".join([*head, *lines(kernel.body)])
+
+
+def slides(body: list[Statement]) -> bool:
+    """Whether an index goes along an axis in steps, or with two variables: windows do, and every second element."""
+    for index in _indices(body):
+        along = [t.sizes for t in index if t.variable]
+        if len(set(along)) < len(along) or any(abs(t.factor) != 1 for t in index if t.variable):
+            return True
+    return False
 
 
 def sizes_in(body: list[Statement]) -> set[str]:

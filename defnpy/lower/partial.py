@@ -50,7 +50,7 @@ def in_parts(emitted: Emitted) -> tuple[Emitted, Emitted] | None:
         return None
     before, loop, after = found
     sizes = dict(zip(kernel.sizes, emitted.sizes, strict=True))
-    length = max(1, PART // _points(loop.body, sizes))
+    length = max(1, PART // max(1, _points(loop.body, sizes)))  # the inner loops may be empty
     count = sizes[loop.size] // length
     if count < PARTS:
         return None
@@ -60,7 +60,8 @@ def in_parts(emitted: Emitted) -> tuple[Emitted, Emitted] | None:
     values = [s for s in before if not isinstance(s, Set)]
 
     # All parts but what is left over: point i is number j of part p.
-    inner = Loop("j0", "n_part", [_moved(s, loop.variable, (Term("p0", 1, ("n_part",)), Term("j0"))) for s in loop.body])
+    place = (Term("p0", 1, ("n_part",)), Term("j0"))
+    inner = Loop("j0", "n_part", [_moved(s, loop.variable, place) for s in loop.body])
     kept: list[Statement] = [Store(f"{s.name}_partial", (Term("p0"),), s.name) for s in starts]
     first: list[Statement] = [*values, Loop("p0", "n_parts", [*starts, inner, *kept])]
 

@@ -1,8 +1,8 @@
-"""Matrix products over strided memory: what a BLAS call needs to know, with every view that BLAS can follow followed."""
+"""Matrix products over strided memory: what a BLAS call needs to know, behind every view that BLAS can follow."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,36 +11,51 @@ import numpy as np
 from .. import shapes
 from ..ir.expr import Expr
 from ..ops.contract import free_axes
-from .fuse import VIEWS
+from .views import FLAT_VIEWS, VIEWS, viewed
 
-__all__ = ["Matrix", "Product", "product", "strided"]
+__all__ = ["Arrangement", "Matrix", "Product", "arrange", "product", "strided"]
 
 _FLOATS = ("float32", "float64")
+DEEP = 32  # numbers in a sum that is worth a matrix product of its own
+IN_PLACE, COPIED, ORDERED = 0, 1, 2  # an operand as it lies, its view copied (below reshapes), or copied in our order
+
+Groups = tuple[shapes.Axes, ...]  # the axes of an operand: outer pairs, inner pairs, then those of the matrix
 
 
 @dataclass(frozen=True)
 class Matrix:
-    """An operand in memory: element (b, i, j) lies at ``offset + b * stack + i * leading + j`` of the buffer of ``base``,
-    i and j exchanged when ``transposed``; all counted in elements."""
+    """An operand in memory: element (p, q, i, j) lies at ``offset + p * stack + q * inner + i * leading + j`` of the
+    buffer of ``base``, i and j exchanged when ``transposed``; all counted in elements."""
 
     base: Expr
     offset: int
     stack: int
+    inner: int
     leading: int
     transposed: bool
 
 
 @dataclass(frozen=True)
 class Product:
-    """``node[b] = left[b] @ right[b]`` for ``batch`` pairs of (m, k) and (k, n) matrices; the result is contiguous."""
+    """``node[p, q] = left[p, q] @ right[p, q]`` for a grid of (m, k) and (k, n) matrices; the result is contiguous.
+
+    summed: ``node[p]`` is the sum over q of the products.
+    """
 
     node: Expr
     left: Matrix
     right: Matrix
-    batch: int
+    outer: int
+    inner: int
+    summed: bool
     m: int
     n: int
     k: int
+
+    @property
+    def batch(self) -> int:
+        """How many pairs of matrices there are."""
+        return self.outer * self.inner
 
     @property
     def flops(self) -> int:
@@ -48,23 +63,76 @@ class Product:
         return 2 * self.batch * self.m * self.n * self.k
 
 
+@dataclass(frozen=True)
+class Arrangement:
+    """How a contraction becomes products of matrices.
+
+    left: outer pairs, inner pairs, rows, contracted axes. right: outer and inner pairs, contracted axes, columns.
+    summed: the inner pairs are contracted axes too. copies: what must be done to each operand (``IN_PLACE`` ...).
+    """
+
+    left: Groups
+    right: Groups
+    summed: bool
+    copies: tuple[int, int] = (IN_PLACE, IN_PLACE)
+
+
 def product(node: Expr, place: Collection[Expr]) -> Product | None:
     """The BLAS call of a contraction, or None where BLAS cannot do it: integers, empty or scattered operands."""
     left, right = node.args
-    if str(node.dtype) not in _FLOATS:
-        return None
+    for plan in _arrangements(node):
+        a, b = _matrix(left, plan.left, place), _matrix(right, plan.right, place)
+        if a and b:
+            (outer, inner, m, k), n = _extents(left, plan.left), _extents(right, plan.right)[3]
+            if max(m, n, k, a.leading, b.leading) < 2**31:  # what BLAS can count
+                return Product(node, a, b, outer, inner, plan.summed, m, n, k)
+    return None
+
+
+def arrange(node: Expr) -> Arrangement | None:
+    """The way to compute a contraction by BLAS that copies least; None where there is no way."""
+    left, right = node.args
+
+    def cost(plan: Arrangement) -> tuple[int, int]:
+        pairs = zip(node.args, plan.copies, strict=True)
+        return sum(x.size for x, copy in pairs if copy), sum(copy == ORDERED for copy in plan.copies)
+
+    found = [
+        Arrangement(p.left, p.right, p.summed, (_copy(left, p.left), _copy(right, p.right)))
+        for p in _arrangements(node)
+    ]
+    return min(found, key=cost, default=None)
+
+
+def _arrangements(node: Expr) -> Iterator[Arrangement]:
+    """All batch axes, or all but the first ones, as inner pairs; or the first contracted ones, summed."""
+    left, right = node.args
     contract, batch = node.kwargs["contract"], node.kwargs["batch"]
     rows = free_axes(left.ndim, contract[0], batch[0])
     columns = free_axes(right.ndim, contract[1], batch[1])
-    count = shapes.size(tuple(left.shape[a] for a in batch[0]))
-    m = shapes.size(tuple(left.shape[a] for a in rows))
-    n = shapes.size(tuple(right.shape[a] for a in columns))
-    k = shapes.size(tuple(left.shape[a] for a in contract[0]))
-    if 0 in (count, m, n, k) or max(m, n, k) >= 2**31:
-        return None
-    a = _matrix(left, batch[0] + rows + contract[0], (count, m, k), place)
-    b = _matrix(right, batch[1] + contract[1] + columns, (count, k, n), place)
-    return Product(node, a, b, count, m, n, k) if a and b else None
+    if str(node.dtype) not in _FLOATS or 0 in (left.size, right.size):
+        return
+    for s in range(len(batch[0]), -1, -1):
+        yield Arrangement(
+            (batch[0][:s], batch[0][s:], rows, contract[0]), (batch[1][:s], batch[1][s:], contract[1], columns), False
+        )
+    for s in range(1, len(contract[0])):
+        if _extents(left, (contract[0][s:],))[0] >= DEEP:
+            first = (batch[0], contract[0][:s], rows, contract[0][s:])
+            yield Arrangement(first, (batch[1], contract[1][:s], contract[1][s:], columns), True)
+
+
+def _extents(operand: Expr, groups: Groups) -> tuple[int, ...]:
+    return tuple(shapes.size(tuple(operand.shape[a] for a in axes)) for axes in groups)
+
+
+def _copy(operand: Expr, groups: Groups) -> int:
+    """What must be done to an operand before BLAS can read it."""
+    if _matrix(operand, groups, set()):
+        return IN_PLACE
+    base = viewed(operand, FLAT_VIEWS)
+    copied = base.op.name in (*VIEWS, "constant", "iota") and _matrix(operand, groups, {base})
+    return COPIED if copied else ORDERED
 
 
 def strided(node: Expr, place: Collection[Expr]) -> tuple[Expr, Any, int] | None:
@@ -91,6 +159,8 @@ def strided(node: Expr, place: Collection[Expr]) -> tuple[Expr, Any, int] | None
             seen = seen[tuple(slice(*part) for part in parts)]
         elif step.op.name == "flip":
             seen = np.flip(seen, params["axis"])
+        elif step.op.name == "windows":
+            seen = step.op.body(seen, **params)
         elif step.op.name == "reshape":
             try:
                 seen = np.reshape(seen, params["shape"], copy=False)
@@ -99,25 +169,25 @@ def strided(node: Expr, place: Collection[Expr]) -> tuple[Expr, Any, int] | None
     return node, seen, start.__array_interface__["data"][0]
 
 
-def _matrix(operand: Expr, order: shapes.Axes, shape: tuple[int, int, int], place: Collection[Expr]) -> Matrix | None:
+def _matrix(operand: Expr, groups: Groups, place: Collection[Expr]) -> Matrix | None:
     found = strided(operand, place)
-    if found is None or found[0].op.name in ("constant", "iota"):
+    if found is None or (found[0].op.name in ("constant", "iota") and found[0] not in place):
         return None
     base, seen, origin = found
     try:
-        stacked = np.reshape(seen.transpose(order), shape, copy=False)
+        stacked = np.reshape(seen.transpose(sum(groups, ())), _extents(operand, groups), copy=False)
     except ValueError:
         return None
     offset = stacked.__array_interface__["data"][0] - origin
-    stack, down, along = stacked.strides
-    _, rows, columns = shape
-    for transposed, leading, inner, width, lines in (
+    outer, inner, down, along = stacked.strides
+    rows, columns = stacked.shape[2:]
+    for transposed, leading, step, width, lines in (
         (False, down, along, columns, rows),
         (True, along, down, rows, columns),
     ):
-        if inner != 1 and width != 1:
+        if step != 1 and width != 1:
             continue
         leading = max(width, 1) if lines == 1 else leading
         if leading >= width:
-            return Matrix(base, offset, stack, leading, transposed)
+            return Matrix(base, offset, outer, inner, leading, transposed)
     return None

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import keyword
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from ..dtypes import DType
 from ..ir.expr import Expr, Graph
 from ..ir.show import names as printed_names
 from ..shapes import size
+from .donate import in_place
 from .emit import Emitted, emit
-from .fuse import VIEWS, Call, Group, schedule, viewed
+from .expand import expand
+from .fuse import Call, Schedule, schedule
 from .memory import Request, aligned, plan
 from .partial import in_parts
 from .products import Product, product
 from .threads import crew, share
+from .views import VIEWS, viewed
 
 __all__ = ["CallStep", "KernelStep", "ProductStep", "Program", "Temporary", "lower"]
 
@@ -24,8 +28,8 @@ __all__ = ["CallStep", "KernelStep", "ProductStep", "Program", "Temporary", "low
 class KernelStep:
     """Launch a kernel.
 
-    scratch: names of the temporaries behind those of its buffers that hold no node, in order. extent: the size of its parallel loops,
-    which ``threads`` threads share in parts of whole ``grain``s; 1 for a kernel that one thread runs.
+    scratch: names of the temporaries behind those of its buffers that hold no node, in order. extent: the size of its
+    parallel loops, which ``threads`` threads share in parts of whole ``grain``s; 1 for a kernel that one thread runs.
     """
 
     emitted: Emitted
@@ -65,7 +69,7 @@ class Program:
     """A flat list of steps.
 
     names: what to call the value of a node. placed: nodes that a step computes. made: outputs that kernels and products
-    compute. temporaries: buffers in the arena, ``arena`` bytes in all; results of library calls are arrays of their own.
+    compute. donated: those of them that take the memory of an input, and which. temporaries: buffers in the arena, ``arena`` bytes in all; library calls return arrays of their own.
     """
 
     graph: Graph
@@ -73,6 +77,7 @@ class Program:
     steps: list[KernelStep | ProductStep | CallStep] = field(default_factory=list)
     placed: set[Expr] = field(default_factory=set)
     made: list[Expr] = field(default_factory=list)
+    donated: dict[Expr, Expr] = field(default_factory=dict)
     temporaries: list[Temporary] = field(default_factory=list)
     arena: int = 0
 
@@ -99,8 +104,9 @@ def identifiers(graph: Graph) -> dict[Expr, str]:
     return result
 
 
-def lower(graph: Graph, threads: int = 1) -> Program:
-    """Fuse, emit and plan the memory of a graph, for so many threads."""
+def lower(graph: Graph, threads: int = 1, donated: Collection[int] = ()) -> Program:
+    """Fuse, emit and plan the memory of a graph, for so many threads; ``donated`` inputs may be written to."""
+    graph = expand(graph)
     names = identifiers(graph)
     planned = schedule(graph)
     program = Program(graph, names, placed=set(planned.place))
@@ -108,6 +114,10 @@ def lower(graph: Graph, threads: int = 1) -> Program:
     first: dict[Expr, int] = {}
     last: dict[Expr, int] = {}
     products: set[Expr] = set()
+    outputs = set(graph.outputs)
+    given = {graph.inputs[i] for i in donated} - outputs
+    last_read = _last_reads(planned) if given else {}
+    given &= last_read.keys()
     for number, item in enumerate(planned.items):
         if isinstance(item, Call):
             found = product(item.node, planned.place) if item.node.op.family == "contraction" else None
@@ -119,6 +129,9 @@ def lower(graph: Graph, threads: int = 1) -> Program:
             whole = emit(
                 item, planned, {n for n in item.depth if n in planned.stored}, names, f"kernel_{len(program.steps)}"
             )
+            free = {node for node in given if last_read[node] == number}
+            whole, taken = in_place(whole, free, {n for n in item.depth if n in outputs})
+            program.donated |= taken
             for emitted in in_parts(whole) or (whole,):
                 extent, team, grain = share(emitted, threads)
                 scratch = []
@@ -138,10 +151,10 @@ def lower(graph: Graph, threads: int = 1) -> Program:
             nodes = [source for source in whole.buffers if isinstance(source, Expr)]
             written, read = [n for n in nodes if n in item.depth], [n for n in nodes if n not in item.depth]
         for node in written:
-            first[node] = last[node] = number
+            first.setdefault(node, number)
+            last[node] = number
         for node in read:
             last[node] = number
-    outputs = set(graph.outputs)
     for node in first:
         calls = isinstance(planned.place[node], Call) and node not in products
         if calls:
@@ -155,3 +168,21 @@ def lower(graph: Graph, threads: int = 1) -> Program:
     for temporary, offset in zip(program.temporaries, offsets, strict=True):
         temporary.offset = offset
     return program
+
+
+def _last_reads(planned: Schedule) -> dict[Expr, int]:
+    """The number of the last item that reads each input, through whatever views."""
+    last: dict[Expr, int] = {}
+    for number, item in enumerate(planned.items):
+        members = [item.node] if isinstance(item, Call) else list(item.depth)
+        pending = [arg for node in members for arg in node.args]
+        seen: set[Expr] = set()
+        while pending:
+            node = pending.pop()
+            if node in seen or node in planned.place:
+                continue
+            seen.add(node)
+            if node.op.name == "parameter":
+                last[node] = number
+            pending += node.args
+    return last

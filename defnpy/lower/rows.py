@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..ir.expr import Expr
-from .fuse import VIEWS, Group, Schedule, viewed
+from .fuse import Group, Schedule
+from .views import VIEWS, viewed
 
 __all__ = ["folds", "plan_passes"]
 

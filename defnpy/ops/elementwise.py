@@ -193,7 +193,7 @@ def exp(x, /):
     return np.exp(x)
 
 
-@elementwise(scalar="expm1({x})", vjp=lambda g, y, x: (g * (y + 1),), kinds="f", cases=[_REAL], cheap=False)
+@elementwise(scalar="expm1({x})", vjp=lambda g, y, x: (g * exp(x),), kinds="f", cases=[_REAL], cheap=False)
 def expm1(x, /):
     """exp(x) - 1, accurate near 0.
 
@@ -271,8 +271,7 @@ def tanh(x, /):
 
 
 @elementwise(
-    # exp of a negative number only: it never overflows, and far below 0 the result is a tiny number, not 0.
-    scalar="(1 if {x} >= 0 else exp(-abs({x}))) / (1 + exp(-abs({x})))",
+    scalar="sigmoid({x})",
     vjp=lambda g, y, x: (g * y * (1 - y),),
     kinds="f",
     cases=[_REAL],

@@ -105,7 +105,8 @@ def elementwise(
         shape = shapes.broadcast(*[a.shape for a in avals])
         if out is not None:
             return Aval(shape, out)
-        return Aval(shape, avals[-1].dtype, all(a.weak for a in avals))
+        # The condition of where is neither weak nor strong.
+        return Aval(shape, avals[-1].dtype, all(a.weak for a in avals if a.dtype == avals[-1].dtype))
 
     def declare(body: Body) -> Op:
         arity: int = body.__code__.co_posonlyargcount

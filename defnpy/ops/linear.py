@@ -190,6 +190,61 @@ def pad(x, /, *, low=0, high=0, interior=0, value=0):
     return result
 
 
+def _place_normalize(*parts: Aval, shape: Any, starts: Any, steps: Any, value: Any = 0) -> dict[str, Any]:
+    if not len(parts) == len(starts) == len(steps) > 0:
+        raise Mismatch("a start and a step per axis are needed for each of the parts, one at least")
+    literal = value if isinstance(value, Literal) else Literal(parts[0].dtype.type(value))
+    places = {"starts": tuple(map(tuple, starts)), "steps": tuple(map(tuple, steps))}
+    return {"shape": shapes.as_shape(shape), **places, "value": literal}
+
+
+def _places(parts: Sequence[Any], starts: Any, steps: Any) -> list[tuple[slice, ...]]:
+    """For each part the index of its place."""
+    return [
+        tuple(slice(a, a + max(n - 1, 0) * s + min(n, 1), s) for n, a, s in zip(x.shape, first, step, strict=True))
+        for x, first, step in zip(parts, starts, steps, strict=True)
+    ]
+
+
+def _place_vjp(g: Any, y: Any, *parts: Any, shape: Any, starts: Any, steps: Any, value: Any) -> Sequence[Any]:
+    return [
+        slice_(g, starts=tuple(i.start for i in at), stops=tuple(i.stop for i in at), steps=tuple(i.step for i in at))
+        for at in _places(parts, starts, steps)
+    ]
+
+
+@special(
+    family="parts",
+    normalize=_place_normalize,
+    infer=lambda *parts, shape, **places: Aval(shape, parts[0].dtype, parts[0].weak),
+    vjp=_place_vjp,
+    convert=one_dtype,
+    cases=[
+        Case(_normal(3), {"shape": (8,), "starts": ((1,),), "steps": ((2,),)}),
+        Case(
+            lambda rng, dtype: [rng.standard_normal((2, n)).astype(dtype) for n in (2, 3)],
+            {"shape": (3, 6), "starts": ((0, 1), (1, 0)), "steps": ((1, 2), (1, 2)), "value": -1.5},
+        ),
+        Case(_normal(0, 2), {"shape": (1, 2), "starts": ((0, 0),), "steps": ((1, 1),)}),
+    ],
+)
+def place(*parts, shape, starts, steps, value=0):
+    """An array put together of parts: part i at ``starts[i]`` in ``steps[i]``, and ``value`` where none lies.
+
+    starts, steps: for each part an int per axis. No two parts may meet. ``pad`` and ``concat`` are cases of it.
+
+    >>> import defnpy as dp
+    >>> place(dp.ones((2,)), dp.zeros((2,)), shape=(5,), starts=((0,), (1,)), steps=((3,), (1,)), value=7)
+    Tensor([1., 0., 0., 1., 7.], dtype=float32)
+    """
+    arrays = [np.asarray(x) for x in parts]
+    fill = value.value if isinstance(value, Literal) else value
+    result = np.full(shape, fill, arrays[0].dtype)
+    for x, at in zip(arrays, _places(arrays, starts, steps), strict=True):
+        result[at] = x
+    return result
+
+
 def _slice_infer(x: Aval, *, starts: Any, stops: Any, steps: Any) -> Aval:
     if not len(starts) == len(stops) == len(steps) == len(x.shape):
         raise Mismatch("a slice needs one start, stop and step per axis")

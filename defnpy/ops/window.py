@@ -219,7 +219,7 @@ def _pooled(x: Aval, geometry: dict[str, Any]) -> shapes.Shape:
     return x.shape[:2] + shapes.windows(x.shape[2:], **geometry)
 
 
-def _lowest(dtype: np.dtype[Any]) -> Any:
+def lowest(dtype: np.dtype[Any]) -> Any:
     return -np.inf if dtype.kind == "f" else np.iinfo(dtype).min if dtype.kind in "iu" else False
 
 
@@ -281,7 +281,7 @@ def max_pool(x, /, *, window, strides=None, padding=0, dilation=1):
     """
     x = np.asarray(x)
     counts = shapes.windows(x.shape[2:], window, strides, padding, dilation)
-    x = padded(x, padding, _lowest(x.dtype))
+    x = padded(x, padding, lowest(x.dtype))
     return functools.reduce(np.maximum, [x[tap] for _, tap in taps(window, counts, strides, dilation)])
 
 

@@ -11,8 +11,8 @@ import numpy as np
 from .. import shapes, tree
 from ..dtypes import cotangent_dtype
 from ..errors import GradientError
-from ..ir.expr import Expr, Value, topological
-from ..ir.trace import Trace, aval_of, current
+from ..ir.expr import Expr, Graph, Value, topological
+from ..ir.trace import Trace, aval_of, current, tracing
 from ..ops.convert import astype, cast
 from ..ops.linear import broadcast_to, reshape, sum_
 from ..source import capture, quote
@@ -79,8 +79,13 @@ def unbroadcast(part: Any, arg: Expr) -> Any:
     return cast(part, dtype)
 
 
-def value_and_gradient(function: Callable[..., Any], argnums: int | tuple[int, ...], has_aux: bool) -> Any:
-    """A function, to be called under a trace, that returns ``(value, gradient)`` of a scalar ``function``."""
+def value_and_gradient(
+    function: Callable[..., Any], argnums: int | tuple[int, ...], has_aux: bool, prepare: Callable[[Graph], Graph]
+) -> Any:
+    """A function, to be called under a trace, that returns ``(value, gradient)`` of a scalar ``function``.
+
+    prepare: makes of the function's graph the one that is differentiated.
+    """
 
     @functools.wraps(function)
     def transformed(*args: Any, **kwargs: Any) -> ValueAndGrad:
@@ -103,21 +108,18 @@ def value_and_gradient(function: Callable[..., Any], argnums: int | tuple[int, .
             every = list(args)
             for number, value in zip(chosen, values, strict=True):
                 every[number] = value
-            return function(*every, **kwargs)
+            result = function(*every, **kwargs)
+            _check_scalar(function, result, has_aux)
+            return result
 
         names = parameter_names(function, len(args))
         leaves, structure = tree.flatten(tuple(args[n] for n in chosen))
-        staged = stage(
-            of_chosen,
-            [args[n] for n in chosen],
-            {},
-            lambda trace, inputs, result: _gradients(trace, inputs, _scalar(function, result, has_aux)),
-            names=[names[n] for n in chosen],
-        )
+        staged = stage(of_chosen, [args[n] for n in chosen], {}, names=[names[n] for n in chosen])
         tensors = [leaf for leaf in leaves if is_tensor(leaf)]
+        graph = _with_gradients(prepare(staged.graph), len(tensors))
         trace = current()
         assert trace is not None
-        results = trace.inline(staged.graph, [*map(_operand, tensors), *staged.captured])
+        results = trace.inline(graph, [*map(_operand, tensors), *staged.captured])
         count = sum(c is None for c in staged.carried)
         gradients = iter(results[count:])
         parts = [
@@ -142,7 +144,7 @@ def _dtype(leaf: Any) -> Any:
     return aval_of(leaf).dtype
 
 
-def _scalar(function: Any, result: Any, has_aux: bool) -> Any:
+def _check_scalar(function: Any, result: Any, has_aux: bool) -> None:
     name = getattr(function, "__name__", "the function")
     if has_aux:
         if not isinstance(result, tuple) or len(result) != 2:
@@ -165,26 +167,28 @@ def _scalar(function: Any, result: Any, has_aux: bool) -> Any:
             where=place or quote(capture()),
             hint="reduce it, with dp.sum(...) or dp.mean(...), before returning it",
         )
-    if not isinstance(result, Expr):
-        return None  # a constant: it depends on nothing
-    if cotangent_dtype(result.dtype) is None:
+    if isinstance(result, Expr) and cotangent_dtype(result.dtype) is None:
         raise GradientError(f"grad: {name} returns a {result.dtype}, which has no derivative", where=place)
-    return result
 
 
 def _kind(value: Any) -> str:
     return str(value.aval) if isinstance(value, Value) else type(value).__name__
 
 
-def _gradients(trace: Trace, inputs: list[Expr], value: Expr | None) -> list[Expr]:
-    wrt = [node for node in inputs if cotangent_dtype(node.dtype) is not None]
-    if value is None:
-        found: list[Any] = [None] * len(wrt)
-    else:
-        dtype = cotangent_dtype(value.dtype)
-        assert dtype is not None
-        found = backward(trace, [value], [trace.constant(dtype.type(1))], wrt)
-    return [trace.lift(_finished(node, part)) for node, part in zip(wrt, found, strict=True)]
+def _with_gradients(graph: Graph, count: int) -> Graph:
+    """The graph with further outputs: the gradients of its first one with respect to those of the first ``count``
+    inputs that have one. It is a scalar; a constant depends on nothing, whatever its dtype."""
+    with tracing() as trace:
+        inputs = [trace.parameter(node.aval, name) for node, name in zip(graph.inputs, graph.names, strict=True)]
+        outputs = trace.inline(graph, inputs)
+        wrt = [node for node in inputs[:count] if cotangent_dtype(node.dtype) is not None]
+        dtype = cotangent_dtype(outputs[0].dtype)
+        found = (
+            [None] * len(wrt) if dtype is None else backward(trace, outputs[:1], [trace.constant(dtype.type(1))], wrt)
+        )
+        return trace.graph(
+            [*outputs, *[trace.lift(_finished(node, part)) for node, part in zip(wrt, found, strict=True)]]
+        )
 
 
 def _finished(node: Expr, part: Any) -> Any:

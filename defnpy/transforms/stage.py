@@ -72,13 +72,11 @@ def stage(
     function: Callable[..., Any],
     args: Sequence[Any],
     kwargs: dict[str, Any],
-    extend: Callable[[Trace, list[Expr], Any], list[Expr]] | None = None,
     names: Sequence[str] | None = None,
 ) -> Staged:
     """Trace ``function(*args, **kwargs)``: tensor leaves of ``args`` become inputs, all else is passed as it is.
 
-    extend: called with the trace, the inputs and the function's result while the trace is still open; the nodes that
-    it returns become further outputs, after the function's own. names: what to call the arguments in print.
+    names: what to call the arguments in print.
     """
     leaves, structure = tree.flatten(tuple(args))
     leaf_name = leaf_names(parameter_names(function, len(args)) if names is None else names, args)
@@ -93,8 +91,7 @@ def stage(
         outputs, out_structure = tree.flatten(result)
         carried = [None if is_tensor(leaf) else (leaf,) for leaf in outputs]
         nodes = [_output(trace, leaf) for leaf in outputs if is_tensor(leaf)]
-        more = extend(trace, inputs, result) if extend is not None else []
-        graph = trace.graph([*nodes, *more])
+        graph = trace.graph(nodes)
     return Staged(graph, [value for value, _ in trace.captured.values()], out_structure, carried, trace.read)
 
 

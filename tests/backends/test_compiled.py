@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import sys
 import tempfile
 import threading
 import weakref
@@ -18,7 +17,7 @@ import numpy as np
 import pytest
 
 import defnpy as dp
-from defnpy.backends.cpu import cache, prelude
+from defnpy.backends.cpu import cache, machine, native
 from defnpy.errors import IndexingError
 from defnpy.ir.op import REGISTRY
 
@@ -28,7 +27,8 @@ numba_compiler = importlib.import_module("defnpy.backends.cpu.numba_compiler")
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty disk cache, in a process that has loaded no kernel."""
+    """An empty disk cache, in a process that has loaded no kernel, but what runs them."""
+    native.run()
     monkeypatch.setattr(compiler, "_loaded", {})
     with dp.config(cache_dir=str(tmp_path), backend="cpu"):
         yield tmp_path
@@ -95,10 +95,10 @@ def test_another_kernel_has_another_entry(folder: Path, function: Callable[..., 
 @pytest.mark.parametrize(
     ("module", "name", "value"),
     [
-        (compiler, "_machine", lambda: "another processor"),
-        (prelude, "SOURCE", prelude.SOURCE + "\n\ndef helper(x):\n    return x\n"),
+        (machine, "describe", lambda: "another processor"),
+        (compiler, "_stamp", lambda: "another compiler"),
     ],
-    ids=["machine", "helpers"],
+    ids=["machine", "compiler"],
 )
 def test_code_for_other_circumstances_is_not_used(
     folder: Path, monkeypatch: pytest.MonkeyPatch, module: Any, name: str, value: Any
@@ -110,12 +110,34 @@ def test_code_for_other_circumstances_is_not_used(
     assert len(entries(folder)) == 2
 
 
+def test_another_renderer_has_another_entry(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not check_affine()
+    forget(monkeypatch)
+    with dp.config(renderer="numba"):
+        assert not check_affine()
+    assert len(entries(folder)) == 2
+
+
+def test_another_version_of_numba_is_another_compiler(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with dp.config(renderer="numba"):
+        check_affine()
+        for version, found in ((compiler._numba_version(), True), ("0.0.1", False)):
+            forget(monkeypatch)
+            monkeypatch.setattr(compiler, "_numba_version", lambda version=version: version)
+            assert check_affine() is found
+
+
 def test_the_machine_names_what_code_depends_on() -> None:
     import llvmlite
-    import numba
+    import llvmlite.binding as llvm
 
-    text = compiler._machine()
-    assert numba.__version__ in text and llvmlite.__version__ in text and sys.version.split()[0] in text
+    text = machine.describe()
+    features = llvm.get_host_cpu_features().flatten()
+    for part in (llvmlite.__version__, llvm.get_host_cpu_name(), features, llvm.get_process_triple()):
+        assert part and part in text
+    # Whatever is written in the compiler's own files shows in its stamp.
+    files = sorted(Path(compiler.__file__).parent.glob("*.py"))
+    assert len(files) > 8 and all(file.name in compiler._stamp() for file in files)
 
 
 # -- entries that are not what they should be -----------------------------------------------------------------------
@@ -220,12 +242,13 @@ print(len(program.kernels()), {k.cached for k in program.kernels()}, "numba" in 
 """
 
 
-def test_with_a_warm_cache_no_op_needs_numba(tmp_path: Path, run_python: Any) -> None:
-    environment = {"DEFNPY_CACHE_DIR": str(tmp_path)}
+@pytest.mark.parametrize("renderer", ["llvm", "numba"])
+def test_only_its_renderer_needs_numba_and_only_to_compile(renderer: str, tmp_path: Path, run_python: Any) -> None:
+    environment = {"DEFNPY_CACHE_DIR": str(tmp_path), "DEFNPY_RENDERER": renderer}
     first, second = (run_python("-c", EVERYTHING, env=environment) for _ in range(2))
     assert first.returncode == second.returncode == 0, first.stderr + second.stderr
     count, text = first.stdout.split(" ", 1)
-    cold, warm = "{False} True ", "{True} False "
+    cold, warm = f"{{False}} {renderer == 'numba'} ", "{True} False "
     assert int(count) > 1 and text.startswith(cold)
     assert second.stdout == f"{count} {warm}{text.removeprefix(cold)}"
 

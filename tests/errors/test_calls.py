@@ -153,8 +153,15 @@ def test_a_program_takes_what_it_was_compiled_for(program):
     [
         (lambda: dp.config(backend="gpu"), "unknown backend 'gpu'\nHint: choose one of 'cpu', 'reference'"),
         (lambda: dp.defn(lambda x: x, backend="gpu"), "unknown backend 'gpu'\nHint: choose 'cpu' or 'reference'"),
-        (lambda: dp.config(bakend="cpu"), "unknown option 'bakend'\nHint: the options are backend, cache_dir, verify"),
+        (
+            lambda: dp.config(bakend="cpu"),
+            "unknown option 'bakend'\nHint: the options are backend, cache_dir, verify, renderer, threads",
+        ),
         (lambda: dp.config(verify=3), "verify must be True or False, not 3"),
+        (lambda: dp.config(renderer="gcc"), "unknown renderer 'gcc'\nHint: choose one of 'llvm', 'numba'"),
+        (lambda: dp.config(threads=0), "threads must be a positive integer, not 0"),
+        (lambda: dp.config(threads=2.0), "threads must be a positive integer, not 2.0"),
+        (lambda: dp.config(threads=True), "threads must be a positive integer, not True"),
     ],
 )
 def test_options_that_do_not_exist(call, text):

@@ -8,7 +8,7 @@ import pytest
 import defnpy as dp
 from defnpy.lower.fuse import Call, Group, schedule
 from defnpy.lower.kernel import Loop, walk
-from defnpy.lower.program import CallStep, KernelStep, lower
+from defnpy.lower.program import CallStep, KernelStep, ProductStep, lower
 from defnpy.passes.pipeline import optimize
 
 
@@ -17,7 +17,8 @@ def program(function, *args):
 
 
 def kinds(function, *args):
-    return "".join("C" if isinstance(step, CallStep) else "K" for step in program(function, *args).steps)
+    letters = {KernelStep: "K", ProductStep: "P", CallStep: "C"}
+    return "".join(letters[type(step)] for step in program(function, *args).steps)
 
 
 X, Y = dp.spec((6, 5)), dp.spec((6, 5))
@@ -31,8 +32,8 @@ X, Y = dp.spec((6, 5)), dp.spec((6, 5))
         (lambda x: dp.sum(x * x), (X,), "K"),
         (lambda x: x / dp.sum(x, axis=1, keepdims=True), (X,), "K"),
         (lambda x: x / dp.sum(x, axis=0, keepdims=True), (X,), "KK"),  # columns: the sums must be complete first
-        (lambda x, y: dp.exp(x @ y.T), (X, Y), "CK"),
-        (lambda x, y: dp.relu(x) @ dp.relu(y).T, (X, Y), "KC"),
+        (lambda x, y: dp.exp(x @ y.T), (X, Y), "PK"),
+        (lambda x, y: dp.relu(x) @ dp.relu(y).T, (X, Y), "KP"),
         (lambda x: dp.argmax(x + 1, axis=1), (X,), "KC"),
         (lambda x: x, (X,), ""),
         (lambda x: x.T, (X,), "K"),

@@ -36,7 +36,7 @@ from defnpy.lower.kernel import (
     walk,
 )
 from defnpy.lower.memory import ALIGNMENT, Request, plan
-from defnpy.lower.program import CallStep, KernelStep, identifiers, lower
+from defnpy.lower.program import KernelStep, ProductStep, identifiers, lower
 from defnpy.lower.rows import plan_passes
 from defnpy.passes.pipeline import optimize
 
@@ -244,10 +244,12 @@ def kernel(function: Callable[..., Any], *specs: Any) -> Kernel:
 
 
 def run(kernel: Kernel, *arguments: Any) -> int:
-    """The printed kernel, as plain Python."""
+    """The printed kernel, as plain Python, over the whole of its parallel loops."""
     namespace: dict[str, Any] = {"np": np, "math": math, "fold_sum": lambda a, b: a + b}
     exec(render(kernel), namespace)
-    return namespace[kernel.name](*arguments)
+    sizes = dict(zip(kernel.sizes, arguments[len(kernel.buffers) :], strict=True))
+    part = [(0, sizes[s.size]) for s in walk(kernel.body) if isinstance(s, Loop) and s.variable == kernel.parallel]
+    return namespace[kernel.name](*arguments, *(part[0] if part else ()))
 
 
 def test_values_that_do_not_change_are_computed_outside_of_the_loop() -> None:
@@ -411,7 +413,7 @@ def test_sizes_are_arguments_so_that_one_kernel_serves_all_shapes() -> None:
 
 def test_temporaries_are_the_values_that_pass_from_step_to_step() -> None:
     program = lower(optimize(dp.defn(lambda x, y: dp.exp(dp.relu(x) @ y.T) @ x).expr(X, X)))
-    assert [type(step) for step in program.steps] == [KernelStep, CallStep, KernelStep, CallStep]
+    assert [type(step) for step in program.steps] == [KernelStep, ProductStep, KernelStep, ProductStep]
     assert sorted(t.shape for t in program.temporaries) == [(6, 5), (6, 6), (6, 6)]
     assert [node.shape for node in program.made] == [(6, 5)]
     assert program.arena == 2 * 192  # two of 6 x 6 numbers of 4 bytes, in units of 64; the third lies in their place

@@ -8,7 +8,8 @@ import pytest
 import defnpy as dp
 from defnpy.backends.reference import evaluate
 from defnpy.passes import simplify as module
-from defnpy.passes.simplify import RULES, LoopingRules, simplify
+from defnpy.passes.rewrite import rewrite
+from defnpy.passes.simplify import RULES, simplify
 from defnpy.transforms.stage import strengthen
 
 SPECIAL = np.array([-0.0, 0.0, 1.5, -2.0, np.inf, -np.inf, np.nan, 3.0], np.float32)
@@ -21,27 +22,95 @@ CASES = [
     ("number_before_broadcast", lambda x: x * dp.exp(dp.zeros((8,))) * 2.0, X, ["multiply"]),
     ("multiply_by_one", lambda x: (x * 1.0) / 1.0, X, []),
     ("multiply_by_one", lambda x: 1.0 * x, X, []),
+    ("multiply_by_minus_one", lambda x: (x * -1.0) / dp.full((8,), -1.0), X, []),
+    ("multiply_by_minus_one", lambda x: -1 * x, X, ["negative"]),
+    ("divide_by_power_of_two", lambda x: x / 4.0, X, ["multiply"]),
+    ("divide_by_power_of_two", lambda x: x / -0.125, X, ["multiply"]),
     ("add_zero", lambda x: x - 0.0, X, []),
     ("add_zero", lambda x: x + -0.0, X, []),
     ("add_zero", lambda x: x + 0.0, X, ["add"]),
+    ("add_negative", lambda x: x[::-1] + dp.negative(x), X, ["flip", "subtract"]),
+    ("add_negative", lambda x: dp.negative(x) + x[::-1], X, ["flip", "subtract"]),
+    ("add_negative", lambda x: x - dp.negative(x), X, ["add"]),
+    ("product_of_negatives", lambda x: dp.negative(x) * dp.negative(x[::-1]), X, ["flip", "multiply"]),
+    ("product_of_negatives", lambda x: dp.negative(x) / dp.negative(x[::-1]), X, ["flip", "divide"]),
     ("small_powers", lambda x: x**1, X, []),
     ("small_powers", lambda x: x**2, X, ["multiply"]),
     ("small_powers", lambda x: x**0, X, ["broadcast_to"]),
     ("double_negation", lambda x: dp.negative(dp.negative(x)), X, []),
+    ("double_negation", lambda x: dp.logical_not(dp.logical_not(x > 0)), X, ["greater"]),
     ("choose_known", lambda x: dp.where(dp.ones((8,), dtype=bool), x, 7.0), X, []),
+    ("choose_known", lambda x: dp.where(x > 0, x, x), X, []),
     ("idle_movement", lambda x: x.reshape(8)[0:8], X, []),
     ("idle_movement", lambda x: dp.permute_dims(x, (0, 1, 2)), M, []),
-    ("idle_cast", lambda x: x.astype("float64").astype("float64"), X, ["astype"]),
+    ("idle_movement", lambda x: dp.pad(x, low=0, high=0), X, []),
+    ("moved_number", lambda x: x + dp.reshape(dp.full((2, 4), 3.0), (8,)), X, ["add"]),
+    ("moved_number", lambda x: x + dp.full((9,), 3.0)[1:], X, ["add"]),
+    ("idle_concat", lambda x: dp.concat([x[:0], x]), X, []),
+    ("idle_concat", lambda x: dp.concat([x, x[:0], -x]), X, ["concat", "negative"]),
+    ("idle_cast", lambda x: dp.astype(x, "float32"), X, []),
+    ("chained_casts", lambda x: x.astype("float64").astype("float32"), X, []),
+    ("chained_casts", lambda x: (x > 0).astype("int32").astype("float64"), X, ["astype", "greater"]),
     ("reduce_nothing", lambda x: dp.max(x, axis=()), X, []),
+    ("reduce_nothing", lambda x: dp.min(x[:, None], axis=1), X, []),
+    ("reduce_nothing", lambda x: dp.prod(x[None], axis=0, keepdims=True), X, ["reshape"]),
     ("reduce_nothing", lambda x: dp.sum(x, axis=()), X, ["sum"]),
     ("chained_movement", lambda x: x.reshape(6, 4).reshape(4, 6), M, ["reshape"]),
     ("chained_movement", lambda x: dp.permute_dims(dp.permute_dims(x, (1, 2, 0)), (2, 0, 1)), M, []),
     ("chained_movement", lambda x: dp.broadcast_to(dp.broadcast_to(x, (3, 8)), (2, 3, 8)), X, ["broadcast_to"]),
+    ("chained_movement", lambda x: dp.flip(dp.flip(x, axis=(0, 1)), axis=(1, 2)), M, ["flip"]),
+    ("permuted_unit_axes", lambda x: dp.permute_dims(x[:, None], (1, 0)), X, ["reshape"]),
+    ("permuted_operand", lambda x: x.reshape(6, 4).T @ x.reshape(6, 4), M, ["reshape", "dot_general"]),
+    ("permuted_operand", lambda x: dp.matmul(x, x.mT), M, ["dot_general"]),
     ("implicit_broadcast", lambda x: x + dp.broadcast_to(dp.sum(x), (8,)), X, ["sum", "add"]),
     ("slice_of_view", lambda x: x[1:7][1:5:2], X, ["slice"]),
     ("slice_of_view", lambda x: x[:, None][2:4], X, ["slice", "reshape"]),
     ("slice_of_concat", lambda x: dp.concat([x, -x])[9:12], X, ["slice", "negative"]),
     ("one_element", lambda x: dp.arange(8)[3] * dp.exp(dp.arange(3.0))[0], X, None),
+]
+
+# rule, function, argument: where the rule would be wrong, or of no use
+REFUSED = [
+    ("fold_constants", lambda x: dp.exp(x), dp.asarray(1.0)),
+    ("number_before_broadcast", lambda x: dp.exp(dp.broadcast_to(x, (3,))), dp.asarray(1.0)),
+    ("multiply_by_one", lambda x: 1.0 / x, X),
+    ("multiply_by_minus_one", lambda x: -1.0 / x, X),
+    ("divide_by_power_of_two", lambda x: x / 3.0, X),
+    ("divide_by_power_of_two", lambda x: x / 0.0, X),
+    ("divide_by_power_of_two", lambda x: x / np.inf, X),
+    ("divide_by_power_of_two", lambda x: x / 2.0**127, X),  # 2^-127 is not a normal number
+    ("divide_by_power_of_two", lambda x: x / 2.0**-149, X),
+    ("divide_by_power_of_two", lambda x: 4.0 / x, X),
+    ("add_zero", lambda x: x + 0.0, X),
+    ("add_zero", lambda x: x - -0.0, X),
+    ("add_zero", lambda x: 0.0 - x, X),
+    ("add_negative", lambda x: dp.negative(x) - x[::-1], X),
+    ("product_of_negatives", lambda x: dp.negative(x) * x, X),
+    ("small_powers", lambda x: x**3, X),
+    ("small_powers", lambda x: x**0.5, X),  # -0.0 and -inf
+    ("double_negation", lambda x: dp.negative(dp.abs(dp.negative(x))), X),
+    ("choose_known", lambda x: dp.where(x > 0, x, 7.0), X),
+    ("idle_movement", lambda x: dp.permute_dims(x.reshape(4, 2)[:2], (1, 0)), X),
+    ("idle_movement", lambda x: dp.flip(x), X),
+    ("idle_movement", lambda x: dp.pad(x, low=1, high=0), X),
+    ("moved_number", lambda x: dp.pad(dp.full((2,), 3.0), low=1), X),
+    ("idle_concat", lambda x: dp.concat([x, x]), X),
+    ("idle_cast", lambda x: x.astype("float64"), X),
+    ("chained_casts", lambda x: x.astype("int64").astype("float32"), X[:4]),
+    ("chained_casts", lambda x: x.astype("bool").astype("float32"), X),
+    ("chained_casts", lambda x: x.astype("float64").astype("float32"), dp.arange(3)),  # int64 does not fit float64
+    ("reduce_nothing", lambda x: dp.sum(x, axis=()), X),
+    ("reduce_nothing", lambda x: dp.max(x), X),
+    ("reduce_nothing", lambda x: dp.sum(x, axis=()), dp.asarray([True])),
+    ("chained_movement", lambda x: dp.permute_dims(x.reshape(4, 3, 2), (1, 0, 2)), M),
+    ("permuted_unit_axes", lambda x: dp.permute_dims(x, (0, 2, 1)), M),
+    # the result would come out with its axes in another order
+    ("permuted_operand", lambda x: dp.tensordot(dp.permute_dims(x, (1, 0, 2)), x, axes=([2], [2])), M),
+    ("implicit_broadcast", lambda x: dp.broadcast_to(x, (2, 8)) + 1.0, X),
+    ("slice_of_view", lambda x: x.reshape(4, 6)[1:3], M),
+    ("slice_of_concat", lambda x: dp.concat([x, -x])[7:9], X),
+    ("one_element", lambda x: dp.exp(x)[2:4], X),
+    ("one_element", lambda x: dp.flip(x)[2], X),
 ]
 
 
@@ -59,16 +128,26 @@ def test_a_rule(rule, function, x, left):
         for before, after in zip(evaluate(graph, captured), evaluate(better, captured), strict=True):
             assert before.dtype == after.dtype
             np.testing.assert_array_equal(before, after)
-            np.testing.assert_array_equal(np.signbit(before), np.signbit(after))
+            numbers = ~np.isnan(before)  # which NaN it is may change
+            np.testing.assert_array_equal(np.signbit(before)[numbers], np.signbit(after)[numbers])
     if left is not None:
         assert sorted(ops(better)) == sorted(left)
     else:
         assert len(ops(better)) <= len(ops(graph))
 
 
-def test_every_rule_has_a_case_and_a_docstring():
-    assert {rule.__name__ for rule in RULES} == {case[0] for case in CASES}
+def test_every_rule_has_cases_and_a_docstring():
+    names = {rule.__name__ for rule in RULES}
+    assert names == {case[0] for case in CASES} == {case[0] for case in REFUSED}
     assert all(rule.__doc__ for rule in RULES)
+    assert len(names) == len(RULES)
+
+
+@pytest.mark.parametrize(("rule", "function", "x"), REFUSED, ids=[f"{c[0]}-{i}" for i, c in enumerate(REFUSED)])
+def test_a_rule_stays_away(rule, function, x):
+    graph = dp.defn(function).expr(x)
+    alone = tuple(r for r in RULES if r.__name__ == rule)
+    assert dp.debug.show(rewrite(graph, alone)) == dp.debug.show(rewrite(graph, ()))
 
 
 @pytest.mark.parametrize(("rule", "function", "x", "left"), CASES, ids=[f"{c[0]}-{i}" for i, c in enumerate(CASES)])
@@ -87,16 +166,3 @@ def test_times_zero_is_not_zero():
     graph = dp.defn(lambda x: (x * 0.0, x - x)).expr(X)
     zero, difference = evaluate(simplify(graph), [SPECIAL])
     assert np.isnan(zero).sum() == 3 and np.isnan(difference).sum() == 3
-
-
-def test_rules_that_undo_each_other_are_named(monkeypatch):
-    def there(trace, node):
-        return dp.subtract(*node.args) if node.op.name == "add" else None
-
-    def back(trace, node):
-        return dp.add(*node.args) if node.op.name == "subtract" else None
-
-    monkeypatch.setattr(module, "RULES", (there, back))
-    graph = dp.defn(lambda x: x + 2.0).expr(dp.ones(3))
-    with pytest.raises(LoopingRules, match="there, back"):
-        simplify(graph)

@@ -21,14 +21,14 @@ import numpy as np
 import defnpy as dp
 from defnpy.backends.cpu import prelude
 from defnpy.backends.cpu.backend import CpuBackend
-from defnpy.backends.cpu.driver import driver
+from defnpy.backends.cpu.driver import readable
 from defnpy.backends.cpu.render import render
 from defnpy.backends.reference import evaluate
 from defnpy.ir.aval import Aval
 from defnpy.ir.expr import Expr, Graph
 from defnpy.ir.trace import Trace, tracing
 from defnpy.lower.memory import ALIGNMENT
-from defnpy.lower.program import KernelStep, lower
+from defnpy.lower.program import CallStep, KernelStep, lower
 from defnpy.ops.linear import gather, scatter_add, scatter_set, slice_
 from defnpy.transforms.grad import backward
 
@@ -382,7 +382,12 @@ class Maker:
                 batch = ((i,), (j,))
         if a.x.dtype != b.x.dtype and a.kind == "i":
             return
-        y = dp.dot_general(a.x, b.x, contract=((axis,), (other,)), batch=batch)
+        right = b.x
+        if self.coin(3):
+            order = self.order(right.ndim)
+            right, other = dp.permute_dims(right, order), order.index(other)
+            batch = (batch[0], tuple([order.index(j) for j in batch[1]]))
+        y = dp.dot_general(a.x, right, contract=((axis,), (other,)), batch=batch)
         self.add(y, a.exact and b.exact, a.bound * b.bound * max(n, 1))
 
     def index(self, n: int, shape: tuple[int, ...]) -> Expr:
@@ -630,7 +635,7 @@ def run_readable(graph: Graph, inputs: Sequence[np.ndarray]) -> list[np.ndarray]
     for node in graph.nodes():
         namespace.setdefault(node.op.name, node.op.body)
     scope = dict(namespace, np=_Poisoned())
-    exec(driver(program).readable, scope)
+    exec(readable(program), scope)
     with np.errstate(all="ignore"):
         outputs = [np.asarray(y) for y in scope["program"](*inputs)]
     for number, y in enumerate(outputs):
@@ -669,7 +674,8 @@ def lifetimes(program: Any) -> dict[str, tuple[int, int]]:
         if isinstance(step, KernelStep):
             names = [*step.scratch, *[program.names[b] for b in step.emitted.buffers if isinstance(b, Expr)]]
         else:
-            pending, names = list(step.node.args), [program.names[step.node]]
+            result = step.node if isinstance(step, CallStep) else step.product.node
+            pending, names = list(result.args), [program.names[result]]
             while pending:
                 node = pending.pop()
                 names.append(program.names[node])

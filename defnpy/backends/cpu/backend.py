@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+import sys
+import time
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
 
 from ...config import current as options
 from ...errors import IndexingError, Mismatch
-from ...ir.expr import Graph
-from ...lower.program import Program, lower
-from ..base import Array, KernelReport
+from ...ir.expr import Expr, Graph
+from ...lower.program import KernelStep, ProductStep, Program, lower
+from ...lower.work import kernel_work, product_work
+from ...shapes import size
+from ..base import Array, MemoryReport, StepReport
 from ..reference import located
-from . import native, prelude
+from . import cache, native, prelude
 from .driver import readable
 from .link import Frame, Linked
 from .render import render
@@ -26,9 +31,13 @@ class CpuBackend:
 
     name = "cpu"
 
-    def compile(self, graph: Graph) -> CpuExecutable:
+    def compile(self, graph: Graph, donated: Collection[int] = ()) -> CpuExecutable:
         """Lower, compile and link a graph."""
-        return CpuExecutable(lower(graph, options().threads))
+        return CpuExecutable(lower(graph, options().threads, donated))
+
+    def clear_cache(self) -> int:
+        """Remove all kernels from the disk cache in use; returns how many files there were."""
+        return cache.clear(options().cache_dir) if options().cache_dir else 0
 
 
 class CpuExecutable:
@@ -39,6 +48,9 @@ class CpuExecutable:
         self._linked = linked = Linked(program)
         self._run = native.run()
         self._made = [(node.shape, node.dtype) for node in program.made]
+        number = {node: i for i, node in enumerate(program.graph.inputs)}
+        taken = program.donated
+        self._donated = [(i, number[taken[node]]) for i, node in enumerate(program.made) if node in taken]
         self._plain = len(linked.segments) == 1 and linked.segments[0].call is None
         place = {node: i for i, node in enumerate(program.made)}
         outputs = program.graph.outputs
@@ -54,16 +66,25 @@ class CpuExecutable:
         except IndexError:
             frame = Frame(self._linked)
         given = inputs if type(inputs) is list else list(inputs)
-        made = [np.empty(shape, dtype) for shape, dtype in self._made]
+        made = self._reused(given) if self._donated else [np.empty(shape, dtype) for shape, dtype in self._made]
         try:
             if not self._plain:
                 return self._with_calls(given, made, frame)
             status = self._run(frame.addresses[0], id(given), id(made))
             if status:
-                self._fail(given, made, frame, 0, status)
+                self._fail(frame, 0, status)
         finally:
             self._frames.append(frame)
         return made if self._as_made else self._returned([*given, *made])
+
+    def _reused(self, given: list[Array]) -> list[Array]:
+        """Arrays for the outputs: those of donated inputs, or copies of them if somebody else still holds them."""
+        made: list[Any] = [None] * len(self._made)
+        for i, number in self._donated:
+            array = given[number]
+            # Held by the list of inputs, the name above and the call that counts.
+            made[i] = array if sys.getrefcount(array) == 3 and array.base is None else array.copy()
+        return [np.empty(*self._made[i]) if array is None else array for i, array in enumerate(made)]
 
     def _with_calls(self, given: list[Array], made: list[Array], frame: Frame) -> list[Array]:
         linked = self._linked
@@ -73,7 +94,7 @@ class CpuExecutable:
             if segment.steps:
                 status = self._run(address, id(given), id(made))
                 if status:
-                    self._fail(given, made, frame, number, status)
+                    self._fail(frame, number, status)
             if segment.call is not None:
                 arrays[segment.slot] = array = segment.call(arrays)
                 frame.slots[segment.slot] = array.ctypes.data
@@ -88,14 +109,13 @@ class CpuExecutable:
             seen.add(slot)
         return result
 
-    def _fail(self, given: list[Array], made: list[Array], frame: Frame, segment: int, status: int) -> None:
+    def _fail(self, frame: Frame, segment: int, status: int) -> None:
         """Raise the error of a bounds check."""
         step = self._linked.segments[segment].steps[(status >> 32) - 1]
         assert step.kernel is not None
         if step.threads > 1:
             # Several threads may have failed at once. Alone the step fails at the first bad index.
-            alone = native.Alone(step, frame)
-            status = alone.run(self._run, given, made)
+            status = native.Alone(step, frame, threads=1).run()
         name = next(n for n in step.kernel.scratch if n.endswith("failed_index"))
         failed = frame.temporaries[self._linked.slots[name] - self._linked.first_temporary].reshape(-1)[0]
         node, axis = step.kernel.emitted.checks[(status & 0xFFFFFFFF) - 1]
@@ -117,9 +137,66 @@ class CpuExecutable:
         parts.append(readable(self._program))
         return "\n\n".join(part.strip("\n") + "\n" for part in parts)
 
-    def kernels(self) -> list[KernelReport]:
-        """Name, source, user lines, seconds to compile or load, and cache hit of every kernel."""
-        return [
-            KernelReport(s.emitted.kernel.name, render(s.emitted.kernel), s.emitted.kernel.lines, f.seconds, f.cached)
-            for s, f in zip(self._linked.kernels, self._linked.functions, strict=True)
-        ]
+    def steps(self) -> list[StepReport]:
+        """Every kernel, product and call, in order."""
+        functions = dict(zip(map(id, self._linked.kernels), self._linked.functions, strict=True))
+        names = self._program.names
+        reports = []
+        for step in self._program.steps:
+            if isinstance(step, KernelStep):
+                kernel, function = step.emitted.kernel, functions[id(step)]
+                moved, flops = kernel_work(step.emitted)
+                report = StepReport(
+                    "kernel", kernel.name, render(kernel), kernel.lines, step.threads, moved, flops,
+                    function.seconds, function.cached,
+                )  # fmt: skip
+            elif isinstance(step, ProductStep):
+                product = step.product
+                moved, flops = product_work(product)
+                shape = f"({product.m}, {product.k}) @ ({product.k}, {product.n})"
+                text = shape if product.batch == 1 else f"{product.batch} x {shape}"
+                report = StepReport(
+                    "product", names[product.node], text, _lines(product.node), step.threads, moved, flops
+                )
+            else:
+                report = StepReport("call", names[step.node], step.node.op.name, _lines(step.node))
+            reports.append(report)
+        return reports
+
+    def memory(self) -> MemoryReport:
+        """Arguments, outputs, and the arena of the temporaries."""
+        graph = self._program.graph
+        arguments, outputs = (
+            sum(size(node.shape) * node.dtype.itemsize for node in nodes) for nodes in (graph.inputs, graph.outputs)
+        )
+        return MemoryReport(arguments, outputs, self._program.arena)
+
+    def measure(self, inputs: Sequence[Array], repeats: int) -> list[float]:
+        """Seconds of every step by itself, the least of ``repeats``, on the memory of a whole call before."""
+        linked, frame = self._linked, Frame(self._linked)
+        given, made = list(inputs), [np.empty(shape, dtype) for shape, dtype in self._made]
+        arrays: list[Any] = [*given, *made, *frame.temporaries]
+        arrays += [None] * (len(linked.slots) - len(arrays))
+        seconds = []
+        for number, (segment, address) in enumerate(zip(linked.segments, frame.addresses, strict=True)):
+            status = self._run(address, id(given), id(made)) if segment.steps else 0
+            if status:
+                self._fail(frame, number, status)
+            alone = [native.Alone(step, frame, step.threads).run for step in segment.steps]
+            if segment.call is not None:
+                alone.append(functools.partial(segment.call, arrays))
+            for run in alone:
+                best = float("inf")
+                for _ in range(repeats):
+                    began = time.perf_counter()
+                    run()
+                    best = min(best, time.perf_counter() - began)
+                seconds.append(best)
+            if segment.call is not None:
+                arrays[segment.slot] = array = segment.call(arrays)
+                frame.slots[segment.slot] = array.ctypes.data
+        return seconds
+
+
+def _lines(node: Expr) -> tuple[str, ...]:
+    return (node.loc.position.text,) if node.loc is not None and node.loc.position.text else ()

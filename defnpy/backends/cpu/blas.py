@@ -24,8 +24,10 @@ __all__ = ["gemm", "split"]
 
 _C_NAMES = {"float32": "scipy_cblas_sgemm", "float64": "scipy_cblas_dgemm"}
 
-# sizes: transpose a, transpose b, m, n, k, leading a, b, c, offset a, b, pairs, stack a, b, c, what is shared (0 rows,
-# 1 columns, 2 pairs).
+# sizes: transpose a, transpose b, m, n, k, leading a, b, c, offset a, b, outer and inner pairs, a's, b's and c's step
+# from an outer pair to the next, then from an inner one (for c 0 where they are summed), what is shared (0 rows,
+# 1 columns, 2 outer pairs).
+_SIZES = 19
 _TEXT = """
 declare void @{blas}(i32, i32, i32, i32, i32, i32, {t}, ptr, i32, ptr, i32, {t}, ptr, i32)
 
@@ -38,9 +40,10 @@ entry:
   %c = load ptr, ptr %c_at
 {loads}
   %count = sub i64 %last, %first
-  %rows = icmp eq i64 %n14, 0
-  %columns = icmp eq i64 %n14, 1
-  %pairs = icmp eq i64 %n14, 2
+  %rows = icmp eq i64 %n18, 0
+  %columns = icmp eq i64 %n18, 1
+  %pairs = icmp eq i64 %n18, 2
+  %summed = icmp eq i64 %n17, 0
   %row = select i1 %rows, i64 %first, i64 0
   %m = select i1 %rows, i64 %count, i64 %n2
   %column = select i1 %columns, i64 %first, i64 0
@@ -67,19 +70,36 @@ entry:
   %ldc = trunc i64 %n7 to i32
   br label %loop
 loop:
-  %i = phi i64 [ %pair, %entry ], [ %next, %loop ]
-  %a_stack = mul i64 %i, %n11
-  %a_at = add i64 %a_from, %a_stack
-  %a_pointer = getelementptr {t}, ptr %a, i64 %a_at
-  %b_stack = mul i64 %i, %n12
-  %b_place = add i64 %b_from, %b_stack
-  %b_pointer = getelementptr {t}, ptr %b, i64 %b_place
-  %c_stack = mul i64 %i, %n13
-  %c_place = add i64 %c_from, %c_stack
-  %c_pointer = getelementptr {t}, ptr %c, i64 %c_place
-  call void @{blas}(i32 101, i32 %mode_a, i32 %mode_b, i32 %m32, i32 %n32, i32 %k32, {t} 1.0, ptr %a_pointer, i32 %lda, ptr %b_pointer, i32 %ldb, {t} 0.0, ptr %c_pointer, i32 %ldc)
-  %next = add i64 %i, 1
-  %more = icmp slt i64 %next, %end
+  %i = phi i64 [ %pair, %entry ], [ %i1, %next ]
+  %a_outer = mul i64 %i, %n12
+  %a_at = add i64 %a_from, %a_outer
+  %b_outer = mul i64 %i, %n13
+  %b_place = add i64 %b_from, %b_outer
+  %c_outer = mul i64 %i, %n14
+  %c_place = add i64 %c_from, %c_outer
+  br label %inner
+inner:
+  %j = phi i64 [ 0, %loop ], [ %j1, %inner ]
+  %a_inner = mul i64 %j, %n15
+  %a_this = add i64 %a_at, %a_inner
+  %a_pointer = getelementptr {t}, ptr %a, i64 %a_this
+  %b_inner = mul i64 %j, %n16
+  %b_this = add i64 %b_place, %b_inner
+  %b_pointer = getelementptr {t}, ptr %b, i64 %b_this
+  %c_inner = mul i64 %j, %n17
+  %c_this = add i64 %c_place, %c_inner
+  %c_pointer = getelementptr {t}, ptr %c, i64 %c_this
+  %later = icmp ne i64 %j, 0
+  %onto = and i1 %later, %summed
+  %beta = select i1 %onto, {t} 1.0, {t} 0.0
+  call void @{blas}(i32 101, i32 %mode_a, i32 %mode_b, i32 %m32, i32 %n32, i32 %k32,
+      {t} 1.0, ptr %a_pointer, i32 %lda, ptr %b_pointer, i32 %ldb, {t} %beta, ptr %c_pointer, i32 %ldc)
+  %j1 = add i64 %j, 1
+  %again = icmp slt i64 %j1, %n11
+  br i1 %again, label %inner, label %next
+next:
+  %i1 = add i64 %i, 1
+  %more = icmp slt i64 %i1, %end
   br i1 %more, label %loop, label %done
 done:
   ret i32 0
@@ -106,7 +126,8 @@ def _library() -> ctypes.CDLL | None:
     """The library, or None where the wheel is not installed."""
     spec = importlib.util.find_spec("scipy_openblas32")
     folders = [Path(folder) / "lib" for folder in (spec.submodule_search_locations or [])] if spec else []
-    found = [file for folder in folders for file in sorted(folder.glob("*scipy_openblas*")) if ".so" in file.name or file.suffix in (".dylib", ".dll")]
+    files = [file for folder in folders for file in sorted(folder.glob("*scipy_openblas*"))]
+    found = [file for file in files if ".so" in file.name or file.suffix in (".dylib", ".dll")]
     if not found:
         return None
     with _one_thread():
@@ -125,7 +146,7 @@ def gemm(dtype: DType) -> int:
     assert library is not None
     llvm.add_symbol(name, ctypes.cast(getattr(library, name), ctypes.c_void_p).value)
     loads = "\n".join(
-        f"  %s{i} = getelementptr i64, ptr %sizes, i64 {i}\n  %n{i} = load i64, ptr %s{i}" for i in range(15)
+        f"  %s{i} = getelementptr i64, ptr %sizes, i64 {i}\n  %n{i} = load i64, ptr %s{i}" for i in range(_SIZES)
     )
     text = _TEXT.format(blas=name, t={"float32": "float", "float64": "double"}[str(dtype)], loads=loads)
     return machine_code(text, ("gemm",))[0]
@@ -134,11 +155,13 @@ def gemm(dtype: DType) -> int:
 def split(product: Product) -> tuple[list[int], int, int]:
     """The size arguments of a product, the extent of what threads share of it, and the grain of their parts."""
     left, right = product.left, product.right
-    extents = (product.m, product.n, product.batch)
-    shared = 2 if product.batch > 1 else int(product.n > product.m)
+    extents = (product.m, product.n, product.outer)
+    shared = 2 if product.outer > 1 else int(product.n > product.m)
+    each = product.m * product.n
     sizes = [
         int(left.transposed), int(right.transposed), product.m, product.n, product.k,
-        left.leading, right.leading, product.n, left.offset, right.offset,
-        product.batch, left.stack, right.stack, product.m * product.n, shared,
+        left.leading, right.leading, product.n, left.offset, right.offset, product.outer, product.inner,
+        left.stack, right.stack, each if product.summed else product.inner * each,
+        left.inner, right.inner, 0 if product.summed else each, shared,
     ]  # fmt: skip
     return sizes, extents[shared], 1 if shared == 2 else 4

@@ -13,9 +13,12 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Entry", "clear", "digest", "read", "write"]
+__all__ = ["LIMIT", "Entry", "bound", "clear", "digest", "read", "write"]
+
+LIMIT = 256 * 2**20  # bytes in a folder
 
 _MAGIC = b"defnpy kernel 1\n"
+_bounded: set[str] = set()  # folders looked after by this process
 
 
 @dataclass(frozen=True)
@@ -40,10 +43,13 @@ def read(folder: str, name: str) -> Entry | None:
     """The entry of that name, or None when there is none that is whole."""
     if not folder:
         return None
+    path = _path(folder, name)
     try:
-        content = _path(folder, name).read_bytes()
+        content = path.read_bytes()
     except OSError:
         return None
+    with contextlib.suppress(OSError):
+        os.utime(path)  # used now: the oldest go first when there are too many
     checksum, payload = content[len(_MAGIC) : len(_MAGIC) + 32], content[len(_MAGIC) + 32 :]
     if not content.startswith(_MAGIC) or hashlib.sha256(payload).digest() != checksum:
         return None
@@ -69,6 +75,31 @@ def write(folder: str, name: str, entry: Entry) -> None:
     except OSError:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
+    if folder not in _bounded:
+        _bounded.add(folder)
+        bound(folder)
+
+
+def bound(folder: str, limit: int = LIMIT) -> int:
+    """Remove the entries that were not used for longest until the rest take ``limit`` bytes; returns how many went.
+
+    Done once per process and folder, by a process that writes.
+    """
+    entries = []
+    for path in (Path(folder) / "kernels").glob("*/*.bin"):
+        with contextlib.suppress(OSError):  # another process may remove it meanwhile
+            stat = path.stat()
+            entries.append((stat.st_mtime_ns, stat.st_size, path))
+    total = sum(size for _, size, _ in entries)
+    removed = 0
+    for _, size, path in sorted(entries, key=lambda entry: entry[:2]):
+        if total <= limit:
+            break
+        with contextlib.suppress(OSError):
+            path.unlink()
+            removed += 1
+        total -= size
+    return removed
 
 
 def clear(folder: str) -> int:

@@ -7,7 +7,9 @@ prints Python for Numba. Numba is imported only when it must compile something.
 from __future__ import annotations
 
 import functools
+import importlib.util
 import linecache
+import os
 import re
 import threading
 import time
@@ -50,6 +52,15 @@ _loaded: dict[str, list[Function]] = {}
 _lock = threading.RLock()
 
 
+def _forked() -> None:
+    global _lock
+    _lock = threading.RLock()  # another thread of the parent may have held it
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
+
+
 def functions(kernels: Sequence[Kernel]) -> list[Function]:
     """The compiled kernels; those that differ in names only are compiled once."""
     build = {"llvm": _assembled, "numba": _by_numba}[options().renderer]
@@ -66,7 +77,7 @@ def machine_code(text: str, symbols: tuple[str, ...]) -> list[int]:
 
 
 def _prefixed(text: str, prefix: str) -> str:
-    """The text with all its own functions under the prefix: the loader looks even internal names up among all objects."""
+    """The text, its own functions under the prefix: the loader looks even internal names up among all objects."""
     for symbol in re.findall(r"^define .*?@(\w+)\(", text, re.MULTILINE):
         text = re.sub(rf"@{symbol}\b", f"@{prefix}{symbol}", text)
     return text
@@ -89,7 +100,14 @@ def _by_numba(kernel: Kernel) -> _Module:
         linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
         return compile_source(filename, source, kernel, prefix)
 
-    return _Module("numba\n" + structure(kernel), ("kernel",), build)
+    return _Module(f"numba {_numba_version()}\n" + structure(kernel), ("kernel",), build)
+
+
+@functools.cache
+def _numba_version() -> str:
+    """What Numba says of itself in its file, found without importing it (nor the packages that read versions)."""
+    spec = importlib.util.find_spec("numba")
+    return Path(spec.origin).with_name("_version.py").read_text() if spec and spec.origin else ""
 
 
 @functools.cache
@@ -107,10 +125,11 @@ def _functions(modules: Sequence[_Module]) -> list[list[Function]]:
         folder = options().cache_dir
         for name, module in missing.items():
             started = time.perf_counter()
+            prefix = f"defnpy_{name[:24]}_"
             entry = cache.read(folder, name)
-            cached = entry is not None
-            if entry is None:
-                entry = module.build(f"defnpy_{name[:24]}_")
+            cached = entry is not None and entry.symbol == prefix
+            if entry is None or not cached:
+                entry = module.build(prefix)
                 cache.write(folder, name, entry)
             entries[name] = entry, time.perf_counter() - started, cached
         if entries:

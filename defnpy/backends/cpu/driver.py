@@ -33,7 +33,9 @@ class _Printer:
         for t in program.temporaries:
             self.lines.append(f"{t.name} = np.empty({t.shape}, np.{t.dtype})")
         for node in program.made:
-            self.lines.append(f"{self.name(node)} = np.empty({node.shape}, np.{node.dtype})")
+            taken = program.donated.get(node)
+            make = f"np.empty({node.shape}, np.{node.dtype})" if taken is None else f"{self.name(taken)}.copy()  # donated"
+            self.lines.append(f"{self.name(node)} = {make}")
         for step in program.steps:
             if isinstance(step, KernelStep):
                 self._launch(step)
@@ -118,6 +120,9 @@ class _Printer:
         if node.op.name == "slice":
             parts = zip(params["starts"], params["stops"], params["steps"], strict=True)
             return f"{inner}[{', '.join(f'{a}:{b}:{s}' for a, b, s in parts) or '...'}]"
+        if node.op.name == "windows":
+            given = "".join(f", {k}={v!r}" for k, v in node.params)
+            return f"windows({inner}{given})"  # of defnpy's reference
         if node.op.name == "flip":
             steps = [slice(None, None, -1) if a in params["axis"] else slice(None) for a in range(node.ndim)]
             return f"{inner}[{', '.join('::-1' if s.step else ':' for s in steps) or '...'}]"

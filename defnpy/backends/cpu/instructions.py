@@ -113,7 +113,7 @@ class Instructions:
         walker = _Walker(self, dict(zip(op.array_names, args, strict=True)), args[-1].dtype)
         return self.cast(walker.typed(walker.visit(tree)), dtype)
 
-    def binary(self, kind: type, a: Value, b: Value) -> Value:
+    def binary(self, kind: type[ast.operator], a: Value, b: Value) -> Value:
         """Arithmetic on two values of one dtype."""
         t = llvm_type(a.dtype)
         if kind is ast.RShift:
@@ -122,7 +122,7 @@ class Instructions:
             name = (_FLOAT if a.dtype.kind == "f" else _WHOLE)[kind]
         return self.emit(f"{name} {t} {a.text}, {b.text}", a.dtype)
 
-    def compare(self, kind: type, a: Value, b: Value) -> Value:
+    def compare(self, kind: type[ast.cmpop], a: Value, b: Value) -> Value:
         """A comparison; with NaN only ``!=`` holds."""
         names = _COMPARE[kind]
         if a.dtype.kind == "f":
@@ -156,7 +156,8 @@ class Instructions:
         if dtype.kind == "b":
             return self.compare(ast.NotEq, a, literal(0, a.dtype))
         if a.dtype.kind == "f" and dtype.kind == "f":
-            return self.emit(f"{'fpext' if dtype.itemsize > a.dtype.itemsize else 'fptrunc'} {source} {a.text} to {target}", dtype)
+            name = "fpext" if dtype.itemsize > a.dtype.itemsize else "fptrunc"
+            return self.emit(f"{name} {source} {a.text} to {target}", dtype)
         if a.dtype.kind == "f":
             # Out of range the instruction has no defined value; frozen, it is at least some value.
             wide = dtype if dtype.itemsize == 8 else I64 if dtype == np.dtype("uint32") else I32
@@ -217,7 +218,9 @@ class Instructions:
     def _absolute(self, x: Value) -> Value:
         if x.dtype.kind == "f":
             return self.declared(f"llvm.fabs.f{8 * x.dtype.itemsize}", [x], x.dtype)
-        return x if x.dtype.kind == "u" else self.select(self.compare(ast.Lt, x, literal(0, x.dtype)), self.negative(x), x)
+        if x.dtype.kind == "u":
+            return x
+        return self.select(self.compare(ast.Lt, x, literal(0, x.dtype)), self.negative(x), x)
 
     def _dialect(self, name: str, args: Sequence[Operand]) -> Any:
         given = next(a.dtype for a in args if isinstance(a, Value))
@@ -260,8 +263,7 @@ class _Walker:
         return literal(operand, self.dtype)
 
     def function(self, function: Callable[..., Any], arguments: Sequence[Operand]) -> Any:
-        """The result of a dialect function, a value or a tuple: assignments, loops over known numbers, one return at the
-        end."""
+        """The result of a dialect function, a value or a tuple of some."""
         definition = _definition(function)
         self.outside = function.__globals__
         self.names = dict(zip([a.arg for a in definition.args.args], arguments, strict=True))
@@ -299,8 +301,8 @@ class _Walker:
 
     def _known(self, node: ast.expr) -> Any:
         """A number, tuple or truth that is known here: evaluated by Python."""
-        names = {k: v for k, v in self.names.items() if not isinstance(v, Value)}
-        return eval(compile(ast.Expression(node), "<dialect>", "eval"), {**self.outside, **names})
+        words = {"width": lambda value: 8 * value.dtype.itemsize}
+        return eval(compile(ast.Expression(node), "<dialect>", "eval"), {**self.outside, **self.names, **words})
 
     def visit(self, node: ast.expr) -> Any:
         """The value, Python number or tuple of an expression."""
@@ -321,7 +323,7 @@ class _Walker:
         return tuple(self.visit(item) for item in node.elts)
 
     def _subscript(self, node: ast.Subscript) -> Any:
-        return self.visit(node.value)[self._known(node.slice)]  # type: ignore[arg-type]
+        return self.visit(node.value)[self.visit(node.slice)]
 
     def _pair(self, a: Any, b: Any) -> tuple[Value, Value]:
         """Two operands of one dtype."""

@@ -1,7 +1,7 @@
 """A program linked to this machine: native steps in a row, with the library calls between them.
 
-Every value in memory has a slot: the arguments, the outputs, the temporaries, the results of library calls. A step names
-the slots of its buffers; a frame holds the addresses in the slots during one call.
+Every value in memory has a slot: the arguments, the outputs, the temporaries, the results of library calls. A step
+names the slots of its buffers; a frame holds the addresses in the slots during one call.
 """
 
 from __future__ import annotations
@@ -40,12 +40,16 @@ class Step:
 
 @dataclass
 class Segment:
-    """Native steps in a row, then a library call, if one follows: a function of the frame's arrays and its slot."""
+    """Native steps in a row, then a library call, if one follows: a function of the frame's arrays and its slot.
+
+    most: the buffers of the step that has most.
+    """
 
     steps: list[Step] = field(default_factory=list)
     call: Callable[[list[Any]], Array] | None = None
     slot: int = -1
     table: Any = None
+    most: int = 0
 
 
 class Linked:
@@ -82,6 +86,7 @@ class Linked:
         self._kept: list[Any] = []
         for segment in self.segments:
             segment.table = self._table(segment.steps)
+            segment.most = max([len(s.buffers) for s in segment.steps], default=0)
         self.threads = max([s.threads for segment in self.segments for s in segment.steps], default=1)
 
     def _launch(self, step: KernelStep, address: int) -> Step:
@@ -155,7 +160,11 @@ class Frame:
 
     def __init__(self, linked: Linked) -> None:
         program = linked.program
-        raw = np.empty(program.arena + ALIGNMENT, np.uint8)
+        try:
+            raw = np.empty(program.arena + ALIGNMENT, np.uint8)
+        except (MemoryError, ValueError):
+            need = f"{program.arena / 2**40:,.3f} TiB"
+            raise MemoryError(f"unable to allocate {need} for the values between the steps of a program") from None
         start = -raw.ctypes.data % ALIGNMENT
         self.slots = np.zeros(max(len(linked.slots), 1), np.int64)
         self.temporaries = []
@@ -167,9 +176,10 @@ class Frame:
             self.temporaries.append(array)
         self._raw = raw
         shared = native.pool(linked.threads).address if linked.threads > 1 else 0
+        slots = self.slots.ctypes.data
         self._words = np.array(
             [
-                (s.table.ctypes.data, len(s.steps), self.slots.ctypes.data, linked.inputs, len(linked.made), shared)
+                (s.table.ctypes.data, len(s.steps), slots, linked.inputs, len(linked.made), shared, s.most)
                 for s in linked.segments
             ],
             np.int64,

@@ -1,11 +1,11 @@
 """The native entry of a program: it runs step after step, and shares large steps with other threads, without Python.
 
-Written in LLVM IR by hand, compiled once per machine and kept in the disk cache like any kernel. A step is a function of
-the kernels' common signature (see ``assembly``) and its arguments; matrix products are functions of it too (``blas``).
+Written in LLVM IR by hand, compiled once per machine and kept in the disk cache like any kernel. A step is a function
+of the kernels' common signature (see ``assembly``) and its arguments; products are such functions too (``blas``).
 
 Threads: one worker per further core waits for a job, at first awake (some ten microseconds), then asleep in the kernel
-(a futex). The calling thread hands out the parts of one step, does the first itself and waits for the others. A step that
-comes while another thread's is being shared runs alone.
+(a futex). The calling thread hands out the parts of one step, does the first itself and waits for the others. A step
+that comes while another thread's is being shared runs alone.
 """
 
 from __future__ import annotations
@@ -22,19 +22,20 @@ import numpy as np
 
 from .compile import machine_code
 
-__all__ = ["FRAME_WORDS", "MAX_BUFFERS", "STEP_WORDS", "Pool", "pool", "run"]
+__all__ = ["STEP_WORDS", "Alone", "Pool", "pool", "run", "threaded"]
 
-MAX_BUFFERS = 256
 STEP_WORDS = 7  # function, buffer numbers, how many, sizes, extent, threads, grain
-FRAME_WORDS = 6  # steps, how many, slots, inputs, outputs, pool
+# A frame's: steps, how many, slots, inputs, outputs, pool, buffers of the step that has most.
 
 _FUTEX = {"x86_64": 202, "aarch64": 98}
 _PAUSE = {"x86_64": "@llvm.x86.sse2.pause()", "aarch64": "@llvm.aarch64.hint(i32 1)"}
 _SPINS = 4000
 
-# Words of the pool, each on a cache line of its own while threads wait for it.
+# Words of the pool, each on a cache line of its own while threads wait for it. The first says which job it is and how
+# many threads it is for, in one: a worker that a job does not need may look at it when the next one is published.
+_JOB = 1024
 _POOL = {"generation": 0, "pending": 64, "lock": 128, "asleep": 192, "function": 256, "buffers": 264, "sizes": 272,
-         "extent": 280, "threads": 288, "grain": 296, "size": 304, "status": 312}  # fmt: skip
+         "extent": 280, "grain": 288, "size": 296, "status": 304}  # fmt: skip
 _POOL_BYTES = 320
 
 
@@ -44,6 +45,24 @@ def _word(name: str, field: str) -> str:
 
 def _text() -> str:
     """The module."""
+    return (_threads() if threaded() else _ALONE) + _steps()
+
+
+def threaded() -> bool:
+    """Whether this system has what the workers are made of; elsewhere every step runs on the calling thread."""
+    return sys.platform == "linux" and platform.machine() in _FUTEX
+
+
+_ALONE = """
+define internal i32 @share(ptr %pool, ptr %function, ptr %buffers, ptr %sizes, i64 %extent, i64 %wanted, i64 %grain) {
+  %whole = call i32 %function(ptr %buffers, ptr %sizes, i64 0, i64 %extent, i64 0)
+  ret i32 %whole
+}
+"""
+
+
+def _threads() -> str:
+    """The workers' life, and how a step is shared with them."""
     machine = platform.machine()
     return f"""
 declare i64 @syscall(i64, ...)
@@ -53,7 +72,8 @@ declare i64 @llvm.umin.i64(i64, i64)
 declare void {_PAUSE[machine].replace(" 1", "")}
 
 ; Part %thread of %threads of a step: equal numbers of whole grains.
-define internal i32 @part(ptr %function, ptr %buffers, ptr %sizes, i64 %extent, i64 %threads, i64 %grain, i64 %thread) {{
+define internal i32 @part(ptr %function, ptr %buffers, ptr %sizes, i64 %extent, i64 %threads, i64 %grain,
+                          i64 %thread) {{
   %e1 = add i64 %extent, %threads
   %e2 = sub i64 %e1, 1
   %each = udiv i64 %e2, %threads
@@ -85,7 +105,6 @@ entry:
 {_word("buffers_at", "buffers")}
 {_word("sizes_at", "sizes")}
 {_word("extent_at", "extent")}
-{_word("threads_at", "threads")}
 {_word("grain_at", "grain")}
 {_word("status_at", "status")}
   br label %wait
@@ -110,7 +129,8 @@ sleep:
   %b = atomicrmw sub ptr %asleep, i32 1 seq_cst
   br label %spin
 job:
-  %threads = load i64, ptr %threads_at
+  %needed = and i32 %now, {_JOB - 1}
+  %threads = zext i32 %needed to i64
   %mine = icmp ult i64 %number, %threads
   br i1 %mine, label %work, label %skip
 skip:
@@ -159,25 +179,28 @@ publish:
 {_word("buffers_at", "buffers")}
 {_word("sizes_at", "sizes")}
 {_word("extent_at", "extent")}
-{_word("threads_at", "threads")}
 {_word("grain_at", "grain")}
 {_word("status_at", "status")}
   store ptr %function, ptr %function_at
   store ptr %buffers, ptr %buffers_at
   store ptr %sizes, ptr %sizes_at
   store i64 %extent, ptr %extent_at
-  store i64 %threads, ptr %threads_at
   store i64 %grain, ptr %grain_at
   store atomic i32 0, ptr %status_at seq_cst, align 4
   %t = trunc i64 %threads to i32
   %others = sub i32 %t, 1
   store atomic i32 %others, ptr %pending seq_cst, align 4
-  %g = atomicrmw add ptr %pool, i32 1 seq_cst
+  %old = load atomic i32, ptr %pool seq_cst, align 4
+  %job = and i32 %old, {-_JOB}
+  %new = add i32 %job, {_JOB}
+  %both = or i32 %new, %t
+  store atomic i32 %both, ptr %pool seq_cst, align 4
   %sleepers = load atomic i32, ptr %asleep seq_cst, align 4
   %any = icmp ne i32 %sleepers, 0
   br i1 %any, label %wake, label %work
 wake:
-  %woken = call i64 (i64, ...) @syscall(i64 {_FUTEX[machine]}, ptr %pool, i32 129, i32 2147483647, ptr null, ptr null, i32 0)
+  %woken = call i64 (i64, ...) @syscall(i64 {_FUTEX[machine]}, ptr %pool, i32 129, i32 2147483647, ptr null, ptr null,
+                                        i32 0)
   br label %work
 work:
   %own = call i32 @part(ptr %function, ptr %buffers, ptr %sizes, i64 %extent, i64 %threads, i64 %grain, i64 0)
@@ -208,10 +231,17 @@ end:
   ret i32 %status
 }}
 
+"""
+
+
+def _steps() -> str:
+    """The entry. A list of CPython keeps the pointer to its items before its last word, an array the address of its
+    elements right behind the header that every object has."""
+    return f"""
 ; The addresses of the elements of NumPy arrays in a Python list, into slots.
 define internal void @addresses(ptr %list, i64 %count, ptr %slots) {{
 entry:
-  %items_at = getelementptr i8, ptr %list, i64 24
+  %items_at = getelementptr i8, ptr %list, i64 {list.__basicsize__ - 16}
   %items = load ptr, ptr %items_at
   %any = icmp ne i64 %count, 0
   br i1 %any, label %loop, label %end
@@ -219,7 +249,7 @@ loop:
   %i = phi i64 [ 0, %entry ], [ %next, %loop ]
   %item_at = getelementptr ptr, ptr %items, i64 %i
   %item = load ptr, ptr %item_at
-  %data_at = getelementptr i8, ptr %item, i64 16
+  %data_at = getelementptr i8, ptr %item, i64 {object.__basicsize__}
   %data = load ptr, ptr %data_at
   %slot = getelementptr ptr, ptr %slots, i64 %i
   store ptr %data, ptr %slot
@@ -233,7 +263,6 @@ end:
 ; Run the steps of a frame on the arrays of two lists. The result is 0, or the failed step's number + 1 and its status.
 define i64 @run(ptr %frame, ptr %inputs, ptr %outputs) {{
 entry:
-  %gathered = alloca [{MAX_BUFFERS} x ptr]
   %steps = load ptr, ptr %frame
   %f1 = getelementptr i64, ptr %frame, i64 1
   %count = load i64, ptr %f1
@@ -245,6 +274,9 @@ entry:
   %made = load i64, ptr %f4
   %f5 = getelementptr i64, ptr %frame, i64 5
   %pool = load ptr, ptr %f5
+  %f6 = getelementptr i64, ptr %frame, i64 6
+  %most = load i64, ptr %f6
+  %gathered = alloca ptr, i64 %most
   call void @addresses(ptr %inputs, i64 %given, ptr %slots)
   %behind = getelementptr ptr, ptr %slots, i64 %given
   call void @addresses(ptr %outputs, i64 %made, ptr %behind)
@@ -323,9 +355,10 @@ def _native() -> _Entry:
     global _entry
     with _lock:
         if _entry is None:
-            run_at, start_at = machine_code(_text(), ("run", "start"))
+            run_at, *start_at = machine_code(_text(), ("run", "start") if threaded() else ("run",))
             signature = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
-            _entry = _Entry(signature(run_at), ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)(start_at))
+            begin = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)
+            _entry = _Entry(signature(run_at), begin(start_at[0]) if start_at else None)
         return _entry
 
 
@@ -335,25 +368,28 @@ def run() -> Any:
 
 
 class Pool:
-    """The workers. size: how many threads share a step, the calling one included."""
+    """The workers. wanted, size: how many threads were asked for and share a step, the calling one included."""
 
-    def __init__(self, size: int) -> None:
-        self._memory = np.zeros(_POOL_BYTES + 64 + 16 * size, np.uint8)
-        start = -self._memory.ctypes.data % 64
-        self._words = self._memory[start : start + _POOL_BYTES].view(np.int64)
+    def __init__(self, wanted: int) -> None:
+        self.wanted, self.size = wanted, 1
+        count = min(wanted, _JOB - 1) if threaded() else 1
+        memory = np.zeros(_POOL_BYTES + 64 + 16 * count, np.uint8)
+        # Workers look at it until the process is gone, longer than Python keeps anything.
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(memory))
+        start = -memory.ctypes.data % 64
+        self._words = memory[start : start + _POOL_BYTES].view(np.int64)
         self.address = self._words.ctypes.data
-        self._arguments = self._memory[start + _POOL_BYTES :][: 16 * size].view(np.int64).reshape(size, 2)
-        self.size = 1
-        for number in range(1, size):
-            self._arguments[number] = self.address, number
-            if _native().start(self._arguments[number].ctypes.data) != 0:
+        arguments = memory[start + _POOL_BYTES :][: 16 * count].view(np.int64).reshape(count, 2)
+        for number in range(1, count):
+            arguments[number] = self.address, number
+            if _native().start(arguments[number].ctypes.data) != 0:
                 break  # the system gives no more threads: work with those that there are
             self.size = number + 1
         self._words[_POOL["size"] // 8] = self.size
 
     def alone(self) -> None:
         """Share nothing any more: a forked process has none of its parent's workers."""
-        self.size = 1
+        self.wanted = self.size = 1
         self._words[_POOL["size"] // 8] = 1
         self._words[_POOL["lock"] // 8] = 0
 
@@ -361,14 +397,12 @@ class Pool:
 def pool(size: int) -> Pool:
     """The process's pool, of at least ``size`` threads where the system allows."""
     global _pool
-    entry = _native()
     with _lock:
-        if _pool is None or _pool.size < size:
+        if _pool is None or _pool.wanted < size:
             if _pool is not None:
                 _retired.append(_pool)
             elif hasattr(os, "register_at_fork"):
                 os.register_at_fork(after_in_child=_forked)
-            assert entry is not None
             _pool = Pool(size)
         return _pool
 
@@ -377,24 +411,32 @@ _retired: list[Pool] = []  # smaller pools, whose workers sleep on
 
 
 def _forked() -> None:
+    global _lock
+    _lock = threading.RLock()  # another thread of the parent may have held it
     for known in [*_retired, *([_pool] if _pool is not None else [])]:
         known.alone()
 
 
 class Alone:
-    """One step of a frame, for one thread."""
+    """One step of a frame, by itself, on the slots of the call that went before."""
 
-    def __init__(self, step: Any, frame: Any) -> None:
-        self._buffers, self._sizes = np.array(step.buffers, np.int64), np.array(step.sizes, np.int64)
-        record = (step.address, self._buffers.ctypes.data, len(step.buffers), self._sizes.ctypes.data, step.extent, 1, 1)
-        self._record = np.array(record, np.int64)
-        self._frame = np.array((self._record.ctypes.data, 1, frame.slots.ctypes.data, 0, 0, 0), np.int64)
+    def __init__(self, step: Any, frame: Any, threads: int) -> None:
+        shared = pool(threads).address if threads > 1 else 0
+        buffers, sizes = np.array(step.buffers, np.int64), np.array(step.sizes or [0], np.int64)
+        record = np.array(
+            (
+                step.address, buffers.ctypes.data, len(buffers), sizes.ctypes.data, step.extent, threads,
+                step.grain if threads > 1 else 1,
+            ),
+            np.int64,
+        )  # fmt: skip
+        self._frame = np.array((record.ctypes.data, 1, frame.slots.ctypes.data, 0, 0, shared, len(buffers)), np.int64)
+        self._kept = buffers, sizes, record
+        self._run, self._nothing = run(), id(_NOTHING)
 
-    def run(self, run: Any, inputs: list[Any], outputs: list[Any]) -> int:
-        """Its status; the slots are those of the call that went before."""
-        return int(run(self._frame.ctypes.data, id(inputs), id(outputs)))
+    def run(self) -> int:
+        """Its status."""
+        return int(self._run(self._frame.ctypes.data, self._nothing, self._nothing))
 
 
-def supported() -> bool:
-    """Whether this machine and interpreter are laid out as the native entry expects."""
-    return sys.implementation.name == "cpython" and sys.platform == "linux" and platform.machine() in _FUTEX
+_NOTHING: list[Any] = []

@@ -53,9 +53,7 @@ def canonical(kernel: Kernel) -> str:
     return render(kernel, name=rename, comments=False)
 
 
-def _block(
-    body: list[Statement], name: Name, comments: bool, kinds: dict[str, str], parallel: str
-) -> Iterator[str]:
+def _block(body: list[Statement], name: Name, comments: bool, kinds: dict[str, str], parallel: str) -> Iterator[str]:
     shown = ""
     for statement in body:
         note = getattr(statement, "note", "")

@@ -1,0 +1,166 @@
+"""Convolution, pooling and padding in terms of simpler ops: what is left over, and how it is cut into kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import defnpy as dp
+from defnpy.backends.reference import evaluate
+from defnpy.ir.check import verify
+from defnpy.ir.expr import Graph
+from defnpy.lower.expand import TAPS, expand
+from defnpy.lower.kernel import FoldStore, Loop, Store, walk
+from defnpy.lower.products import arrange
+from defnpy.lower.program import CallStep, KernelStep, ProductStep, lower
+from defnpy.ops.window import max_select, max_unpool
+from defnpy.passes.pipeline import optimize
+
+IMAGES, FILTERS = dp.spec((4, 2, 8, 8)), dp.spec((6, 2, 3, 3))
+MADE = {"pad", "concat", "conv", "conv_transpose", "conv_weight", "max_pool", "max_select", "max_unpool"}
+
+
+def graph_of(function: Callable[..., Any], *specs: Any) -> Graph:
+    return optimize(dp.defn(function).expr(*specs))
+
+
+def program(function: Callable[..., Any], *specs: Any, threads: int = 1) -> Any:
+    return lower(graph_of(function, *specs), threads)
+
+
+def steps(function: Callable[..., Any], *specs: Any) -> str:
+    """A letter for each step: K a kernel, P a matrix product, C a library call."""
+    letters = {KernelStep: "K", ProductStep: "P", CallStep: "C"}
+    return "".join(letters[type(step)] for step in program(function, *specs).steps)
+
+
+def gradients(function: Callable[..., Any], count: int = 2) -> Callable[..., Any]:
+    return dp.grad(lambda *xs: dp.sum(dp.sin(function(*xs))), argnums=tuple(range(count)))
+
+
+CASES: dict[str, tuple[Callable[..., Any], list[Any], str]] = {
+    "convolution": (lambda x, w: dp.conv(x, w), [IMAGES, FILTERS], "KP"),
+    "a kernel of one element": (lambda x, w: dp.conv(x, w), [IMAGES, dp.spec((6, 2, 1, 1))], "P"),
+    "padded": (lambda x, w: dp.conv(x, w, padding=1), [IMAGES, FILTERS], "KKP"),
+    "bias and relu": (lambda x, w, b: dp.relu(dp.conv(x, w) + b), [IMAGES, FILTERS, dp.spec((6, 1, 1))], "KPK"),
+    "relu and pool": (lambda x: dp.max_pool(dp.relu(x + 1), 2), [IMAGES], "K"),
+    "pool": (lambda x: dp.max_pool(x, 2), [IMAGES], "K"),
+    "a large window": (lambda x: dp.max_pool(x, 5), [IMAGES], "K"),
+    "padded pool": (lambda x: dp.max_pool(x, 3, strides=2, padding=1), [IMAGES], "KK"),
+    "mean pool": (lambda x: dp.mean_pool(x, 2), [IMAGES], "K"),
+    "gradient of a pool": (gradients(lambda x: dp.max_pool(dp.relu(x), 2), 1), [IMAGES], "K"),
+    "transposed": (lambda y, w: dp.conv_transpose(y, w), [dp.spec((4, 6, 6, 6)), FILTERS], "PK"),
+    "concat": (lambda x, y: dp.concat([x * 2, dp.exp(y)]), [dp.spec((2, 3)), dp.spec((4, 3))], "KK"),
+    "parts of one kernel": (lambda x: dp.concat([x * 2, dp.exp(x)], axis=1), [dp.spec((2, 3))], "K"),
+    "the same twice": (lambda x: dp.concat([x, x]), [dp.spec((2, 3))], "K"),
+    "pad": (lambda x: dp.exp(dp.pad(x * 2, low=1, high=2, interior=1)), [dp.spec((2, 3))], "KK"),
+    "windows": (lambda x: dp.sum(dp.windows(x, 3), axis=1), [dp.spec(8)], "K"),
+    "windows added up": (lambda x: dp.overlap_add(x * 2, 8), [dp.spec((6, 3))], "KK"),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_nothing_is_left_to_libraries(name: str) -> None:
+    function, specs, expected = CASES[name]
+    assert steps(function, *specs) == expected
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_simpler_graph_means_the_same(name: str) -> None:
+    function, specs, _ = CASES[name]
+    graph = graph_of(function, *specs)
+    simpler = expand(graph)
+    verify(simpler)
+    assert not MADE & {node.op.name for node in simpler.nodes()}
+    rng = np.random.default_rng(0)
+    arrays = [rng.standard_normal(s.shape).astype(np.float32) for s in specs]
+    for found, wanted in zip(evaluate(simpler, arrays), evaluate(graph, arrays), strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_a_graph_without_such_ops_stays_as_it_is() -> None:
+    graph = graph_of(lambda x: dp.exp(x) + 1, IMAGES)
+    assert expand(graph) is graph
+
+
+def test_a_convolution_and_its_weights_gradient_share_the_columns() -> None:
+    made = program(gradients(lambda x, w: dp.conv(x, w)), IMAGES, FILTERS)
+    columns = [t for t in made.temporaries if t.shape == (4, 2, 3, 3, 6, 6)]
+    assert len(columns) == 2  # those of the images, and those of their gradient
+    products = [s.product for s in made.steps if isinstance(s, ProductStep)]
+    assert sorted((p.outer, p.inner, p.k) for p in products) == [(4, 1, 6), (4, 1, 18), (4, 1, 36)]
+
+
+def test_groups_are_inner_pairs_and_no_kernel_is_copied() -> None:
+    made = program(lambda x, w: dp.conv(x, w, groups=2), IMAGES, dp.spec((6, 1, 3, 3)))
+    (product,) = [s.product for s in made.steps if isinstance(s, ProductStep)]
+    assert (product.outer, product.inner, product.m, product.n, product.k) == (4, 2, 3, 36, 9)
+    assert (product.left.stack, product.left.inner) == (0, 27)
+
+
+def test_the_parts_of_a_sum_over_a_batch_do_not_depend_on_threads() -> None:
+    function = dp.grad(lambda x, w: dp.sum(dp.conv(x, w) ** 2), argnums=1)
+    for batch, parts in ((100, 10), (64, 16), (7, 7), (101, 1)):
+        specs = [dp.spec((batch, 2, 8, 8)), FILTERS]
+        for threads in (1, 3):
+            made = program(function, *specs, threads=threads)
+            (summed,) = [s.product for s in made.steps if isinstance(s, ProductStep) and s.product.k == 36]
+            assert (summed.outer, summed.inner) == (parts, batch // parts)
+
+
+def test_an_operand_in_no_order_that_blas_reads_is_copied_into_one() -> None:
+    x, y = dp.spec((5, 6, 4)), dp.spec((4, 5, 6))
+    graph = graph_of(lambda x, y: dp.tensordot(x, y, axes=([0, 2], [1, 0])), x, y)
+    (node,) = [n for n in graph.nodes() if n.op.name == "dot_general"]
+    plan = arrange(node)
+    assert plan is not None and any(plan.copies)
+    assert steps(lambda x, y: dp.tensordot(x, y, axes=([0, 2], [1, 0])), x, y).count("C") == 0
+
+
+def test_windows_that_do_not_meet_are_stored_others_are_added() -> None:
+    def statements(strides: int) -> list[Any]:
+        made = program(lambda g, x: max_unpool(g, x, window=2, strides=strides), *shapes_of(strides))
+        return [s for step in made.steps if isinstance(step, KernelStep) for s in walk(step.emitted.kernel.body)]
+
+    def shapes_of(strides: int) -> list[Any]:
+        count = (8 - 2) // strides + 1
+        return [dp.spec((1, 2, count, count)), dp.spec((1, 2, 8, 8))]
+
+    assert not [s for s in statements(2) if isinstance(s, FoldStore)]
+    assert len([s for s in statements(2) if isinstance(s, Store)]) == 4
+    assert [s.kind for s in statements(1) if isinstance(s, FoldStore)] == ["sum"]
+
+
+def test_only_small_windows_are_compared_one_by_one() -> None:
+    wide = TAPS + 1
+    x, pooled = dp.spec((2, 1, wide)), dp.spec((2, 1, 1))
+    assert steps(lambda g, x: max_unpool(g, x, window=wide), pooled, x) == "C"
+    assert steps(lambda v, x: max_select(v, x, window=wide), x, x) == "C"
+
+
+def test_what_is_around_the_parts_is_filled_by_the_first_kernel() -> None:
+    made = program(lambda x, y: dp.exp(dp.pad(x, low=1)) + y, dp.spec((2, 3)), dp.spec((3, 4)))
+    first = made.steps[0].emitted.kernel
+    assert [s.buffer for s in walk(first.body) if isinstance(s, Store)] == [first.buffers[0].name] * 2
+
+
+def test_threads_share_windows_by_image_not_by_what_meets() -> None:
+    """Two windows may add to one place: only the axes in front of them can be cut."""
+    many = program(lambda x: dp.overlap_add(x, (9, 9)), dp.spec((50, 8, 8, 2, 2)), threads=2)
+    (step,) = many.steps
+    assert step.emitted.kernel.parallel == "i0" and step.extent == 50
+    alone = program(lambda x: dp.overlap_add(x, (900,)), dp.spec((899, 2)), threads=2)
+    assert [s.emitted.kernel.parallel for s in alone.steps] == [""]
+
+
+def test_small_sizes_of_windows_are_compiled_into_the_code() -> None:
+    def kernel(batch: int, side: int) -> Any:
+        made = program(lambda x: dp.max_pool(x, 2), dp.spec((batch, 3, side, side)))
+        return made.steps[0].emitted.kernel
+
+    assert kernel(10, 8).fixed == kernel(200, 8).fixed != kernel(10, 16).fixed
+    loops = [s.size for s in walk(kernel(10, 8).body) if isinstance(s, Loop)]
+    assert set(kernel(10, 8).fixed) >= set(loops[1:])
