@@ -94,7 +94,11 @@ class Explanation:
             counted = step.kind != "call"
             made = f"{step.seconds * 1e3:.1f} ms{', cached' if step.cached else ''}" if step.kind == "kernel" else ""
             what = step.kind if step.kind == "kernel" else f"{step.kind} {step.source}"
-            row = [step.name, what, *([_size(step.bytes), f"{step.flops:,}", str(step.threads)] if counted else [""] * 3)]
+            row = [
+                step.name,
+                what,
+                *([_size(step.bytes), f"{step.flops:,}", str(step.threads)] if counted else [""] * 3),
+            ]
             row.append(made)
             if self.seconds:
                 seconds = self.seconds[i]

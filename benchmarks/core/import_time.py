@@ -2,8 +2,8 @@
 
     python -m benchmarks.core.import_time [--quick]
 
-The goal is at most 2.5 times NumPy's own import (defnpy's includes it). Both find their modules compiled to bytecode, as
-Python leaves them after the first import.
+The goal is at most 2.5 times NumPy's own import (defnpy's includes it). Both find their modules compiled to
+bytecode, as Python leaves them after the first import.
 """
 
 from __future__ import annotations

@@ -37,8 +37,8 @@ Rule = Callable[..., Any]
 
 
 def expand(graph: Graph) -> Graph:
-    """The graph with the ops of ``RULES`` written in terms of others; itself where it has none."""
-    if not any(node.op.name in RULES for node in graph.nodes()):
+    """The graph with the ops of ``RULES`` written in terms of others; itself where none asks for that."""
+    if not any(map(_asks, graph.nodes())):
         return graph
     users = graph.users()
     alone = {node for node, readers in users.items() if len(readers) == 1}.difference(graph.outputs)
@@ -55,6 +55,14 @@ def expand(graph: Graph) -> Graph:
             return trace.copy(node, args) if simpler is None else trace.lift(simpler)
 
         return trace.graph(graph.rebuild(inputs, visit))
+
+
+def _asks(node: Expr) -> bool:
+    """Whether a node makes it worth while to look at all."""
+    if node.op.name == "dot_general":
+        plan = arrange(node)
+        return plan is not None and ORDERED in plan.copies
+    return node.op.name in RULES and node.op.name != "sum"
 
 
 # -- arrays put together of parts -------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ __all__ = ["Arrangement", "Matrix", "Product", "arrange", "product", "strided"]
 _FLOATS = ("float32", "float64")
 DEEP = 32  # numbers in a sum that is worth a matrix product of its own
 IN_PLACE, COPIED, ORDERED = 0, 1, 2  # an operand as it lies, its view copied (below reshapes), or copied in our order
+_LOOSE = (*VIEWS, "constant", "iota")  # what need not lie in memory
 
 Groups = tuple[shapes.Axes, ...]  # the axes of an operand: outer pairs, inner pairs, then those of the matrix
 
@@ -92,6 +93,8 @@ def product(node: Expr, place: Collection[Expr]) -> Product | None:
 def arrange(node: Expr) -> Arrangement | None:
     """The way to compute a contraction by BLAS that copies least; None where there is no way."""
     left, right = node.args
+    if all(x.ndim <= 2 and x.op.name not in _LOOSE for x in node.args) and len(node.kwargs["contract"][0]) < 2:
+        return next(_arrangements(node), None)  # matrices in memory of their own
 
     def cost(plan: Arrangement) -> tuple[int, int]:
         pairs = zip(node.args, plan.copies, strict=True)
@@ -131,7 +134,7 @@ def _copy(operand: Expr, groups: Groups) -> int:
     if _matrix(operand, groups, set()):
         return IN_PLACE
     base = viewed(operand, FLAT_VIEWS)
-    copied = base.op.name in (*VIEWS, "constant", "iota") and _matrix(operand, groups, {base})
+    copied = base.op.name in _LOOSE and _matrix(operand, groups, {base})
     return COPIED if copied else ORDERED
 
 

@@ -15,6 +15,7 @@ __all__ = ["crew", "share"]
 WORTH = 4000.0  # nanoseconds of work for every thread
 CHEAP, DEAR, MEMORY = 0.03, 0.3, 0.1  # nanoseconds of an operation, of one that is not cheap, of an access to memory
 FLOP = 0.015  # nanoseconds of a multiplication or addition in a matrix product
+MOST = 1024  # parts of a step
 LINE = 64  # elements: parts of a contiguous range begin at cache lines
 
 
@@ -31,12 +32,12 @@ def share(emitted: Emitted, threads: int) -> tuple[int, int, int]:
             inner = inner or any(isinstance(s, Loop) for s in loop.body)
     grain = 1 if inner else LINE
     worth = int(_nanoseconds(kernel.body, sizes) / WORTH)
-    return extent, max(1, min(threads, worth, -(-extent // grain))), grain
+    return extent, max(1, min(threads, MOST, worth, -(-extent // grain))), grain
 
 
 def crew(product: Product, threads: int) -> int:
     """How many threads share a matrix product."""
-    return max(1, min(threads, int(product.flops * FLOP / WORTH)))
+    return max(1, min(threads, MOST, int(product.flops * FLOP / WORTH)))
 
 
 def _loops(body: list[Statement]) -> list[Loop]:

@@ -96,10 +96,11 @@ def test_steps_for_different_numbers_of_threads_in_a_row(monkeypatch: pytest.Mon
                     np.testing.assert_array_equal(found, e)
 
 
-def test_the_job_and_its_threads_are_one_word() -> None:
-    """Read apart, a worker could take the next job for this one and run it twice, as an early version did."""
+def test_a_part_is_taken_of_the_job_that_it_belongs_to() -> None:
+    """Job, number of parts and next part are one word: read apart, a worker could take a part of the next job for one of
+    this job and do it twice, as an early version did."""
     text = native._text()
-    assert "%threads_at" not in text and f"and i32 %now, {native._JOB - 1}" in text
+    assert text.count("load atomic i64, ptr %pool seq_cst") == 2 and "cmpxchg ptr %pool, i64 %job, i64 %next" in text
 
 
 @pytest.mark.parametrize("count", [2, 5])
@@ -204,13 +205,6 @@ def test_a_system_without_more_threads(monkeypatch: pytest.MonkeyPatch) -> None:
         assert native.pool(6).size == 2 and len(asked) == 2
         dp.defn(lambda x: dp.tanh(x) * 4)(LARGE)
         assert len(asked) == 2
-
-
-def test_more_threads_than_a_word_can_name() -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        entry = native._native()
-        patch.setattr(native, "_entry", native._Entry(entry.run, lambda arg: 0))
-        assert native.Pool(5000).size == native._JOB - 1
 
 
 def test_without_workers_the_entry_runs_every_step_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from defnpy.backends.cpu.render import render
 from defnpy.lower.kernel import Fold, FoldStore, Kernel, Literal, Load, Loop, Set, Store, Term
 from defnpy.lower.kernel import parallel_variable as shared_variable
 from defnpy.lower.program import KernelStep, ProductStep, lower
-from defnpy.lower.threads import LINE, crew
+from defnpy.lower.threads import LINE, MOST, crew
 from defnpy.passes.pipeline import optimize
 from tests.properties.programs import Program, compare, draw_program, run_reference
 
@@ -123,6 +123,10 @@ def test_small_steps_are_not_shared() -> None:
     assert step(lambda x: x * 2 + 1, dp.spec((1 << 20,))).threads == 4
     assert step(lambda x: x * 2 + 1, dp.spec((1 << 20,)), threads=1).threads == 1
     assert step(lambda x: x * 2 + 1, dp.spec((1 << 20,)), threads=64).threads <= 64
+
+
+def test_no_more_parts_than_a_word_can_count() -> None:
+    assert step(lambda x: x + 1, dp.spec((10**8,)), threads=10**6).threads == MOST
 
 
 def test_no_more_threads_than_parts() -> None:

@@ -34,7 +34,9 @@ class _Printer:
             self.lines.append(f"{t.name} = np.empty({t.shape}, np.{t.dtype})")
         for node in program.made:
             taken = program.donated.get(node)
-            make = f"np.empty({node.shape}, np.{node.dtype})" if taken is None else f"{self.name(taken)}.copy()  # donated"
+            make = (
+                f"np.empty({node.shape}, np.{node.dtype})" if taken is None else f"{self.name(taken)}.copy()  # donated"
+            )
             self.lines.append(f"{self.name(node)} = {make}")
         for step in program.steps:
             if isinstance(step, KernelStep):

@@ -4,8 +4,9 @@ Written in LLVM IR by hand, compiled once per machine and kept in the disk cache
 of the kernels' common signature (see ``assembly``) and its arguments; products are such functions too (``blas``).
 
 Threads: one worker per further core waits for a job, at first awake (some ten microseconds), then asleep in the kernel
-(a futex). The calling thread hands out the parts of one step, does the first itself and waits for the others. A step
-that comes while another thread's is being shared runs alone.
+(a futex). The calling thread publishes the parts of one step and takes part itself; a worker that comes late, because
+other programs hold its core, finds nothing left to do, and nobody waits for it. Which part is done by whom changes
+nothing in the result. A step that comes while another thread's is being shared runs alone.
 """
 
 from __future__ import annotations
@@ -31,10 +32,10 @@ _FUTEX = {"x86_64": 202, "aarch64": 98}
 _PAUSE = {"x86_64": "@llvm.x86.sse2.pause()", "aarch64": "@llvm.aarch64.hint(i32 1)"}
 _SPINS = 4000
 
-# Words of the pool, each on a cache line of its own while threads wait for it. The first says which job it is and how
-# many threads it is for, in one: a worker that a job does not need may look at it when the next one is published.
-_JOB = 1024
-_POOL = {"generation": 0, "pending": 64, "lock": 128, "asleep": 192, "function": 256, "buffers": 264, "sizes": 272,
+# Words of the pool, those that threads wait for on cache lines of their own. The first is the job: its number, how many
+# parts it has, and the next one to take, in one word, so that a part can only be taken of the job that it belongs to.
+_PARTS = 2**16 - 1
+_POOL = {"job": 0, "number": 4, "pending": 64, "lock": 128, "asleep": 192, "function": 256, "buffers": 264, "sizes": 272,
          "extent": 280, "grain": 288, "size": 296, "status": 304}  # fmt: skip
 _POOL_BYTES = 320
 
@@ -93,27 +94,59 @@ nothing:
   ret i32 0
 }}
 
-; A worker's life. %arg: the pool, and the worker's number.
-define ptr @worker(ptr %arg) {{
+; Take parts of job %number and do them, until none is left.
+define internal void @work(ptr %pool, i32 %number) {{
 entry:
-  %pool = load ptr, ptr %arg
-  %arg1 = getelementptr i8, ptr %arg, i64 8
-  %number = load i64, ptr %arg1
 {_word("pending", "pending")}
-{_word("asleep", "asleep")}
 {_word("function_at", "function")}
 {_word("buffers_at", "buffers")}
 {_word("sizes_at", "sizes")}
 {_word("extent_at", "extent")}
 {_word("grain_at", "grain")}
 {_word("status_at", "status")}
+  br label %look
+look:
+  %job = load atomic i64, ptr %pool seq_cst, align 8
+  %high = lshr i64 %job, 32
+  %now = trunc i64 %high to i32
+  %low = and i64 %job, 4294967295
+  %parts = lshr i64 %low, 16
+  %part = and i64 %low, {_PARTS}
+  %same = icmp eq i32 %now, %number
+  %left = icmp ult i64 %part, %parts
+  %some = and i1 %same, %left
+  br i1 %some, label %take, label %end
+take:
+  %next = add i64 %job, 1
+  %taken = cmpxchg ptr %pool, i64 %job, i64 %next seq_cst seq_cst
+  %got = extractvalue {{ i64, i1 }} %taken, 1
+  br i1 %got, label %do, label %look
+do: ; the job cannot end before this part does, so its words stay as they are
+  %function = load ptr, ptr %function_at
+  %buffers = load ptr, ptr %buffers_at
+  %sizes = load ptr, ptr %sizes_at
+  %extent = load i64, ptr %extent_at
+  %grain = load i64, ptr %grain_at
+  %status = call i32 @part(ptr %function, ptr %buffers, ptr %sizes, i64 %extent, i64 %parts, i64 %grain, i64 %part)
+  %s = atomicrmw umax ptr %status_at, i32 %status seq_cst
+  %p = atomicrmw sub ptr %pending, i32 1 seq_cst
+  br label %look
+end:
+  ret void
+}}
+
+; A worker's life.
+define ptr @worker(ptr %pool) {{
+entry:
+{_word("asleep", "asleep")}
+{_word("number", "number")}
   br label %wait
 wait:
-  %seen = phi i32 [ 0, %entry ], [ %now, %skip ], [ %now, %done ]
+  %seen = phi i32 [ 0, %entry ], [ %now, %job ]
   br label %spin
 spin:
   %turns = phi i32 [ 0, %wait ], [ %more, %again ], [ 0, %sleep ]
-  %now = load atomic i32, ptr %pool seq_cst, align 4
+  %now = load atomic i32, ptr %number seq_cst, align 4
   %changed = icmp ne i32 %now, %seen
   br i1 %changed, label %job, label %idle
 idle:
@@ -125,45 +158,29 @@ again:
   br label %spin
 sleep:
   %a = atomicrmw add ptr %asleep, i32 1 seq_cst
-  %slept = call i64 (i64, ...) @syscall(i64 {_FUTEX[machine]}, ptr %pool, i32 128, i32 %seen, ptr null, ptr null, i32 0)
+  %slept = call i64 (i64, ...) @syscall(i64 {_FUTEX[machine]}, ptr %number, i32 128, i32 %seen, ptr null, ptr null,
+                                        i32 0)
   %b = atomicrmw sub ptr %asleep, i32 1 seq_cst
   br label %spin
 job:
-  %needed = and i32 %now, {_JOB - 1}
-  %threads = zext i32 %needed to i64
-  %mine = icmp ult i64 %number, %threads
-  br i1 %mine, label %work, label %skip
-skip:
-  br label %wait
-work:
-  %function = load ptr, ptr %function_at
-  %buffers = load ptr, ptr %buffers_at
-  %sizes = load ptr, ptr %sizes_at
-  %extent = load i64, ptr %extent_at
-  %grain = load i64, ptr %grain_at
-  %status = call i32 @part(ptr %function, ptr %buffers, ptr %sizes, i64 %extent, i64 %threads, i64 %grain, i64 %number)
-  %s = atomicrmw umax ptr %status_at, i32 %status seq_cst
-  %p = atomicrmw sub ptr %pending, i32 1 seq_cst
-  br label %done
-done:
+  call void @work(ptr %pool, i32 %now)
   br label %wait
 }}
 
-; Begin the life of worker %arg.
-define i32 @start(ptr %arg) {{
+; Begin the life of a worker.
+define i32 @start(ptr %pool) {{
   %handle = alloca i64
-  %status = call i32 @pthread_create(ptr %handle, ptr null, ptr @worker, ptr %arg)
+  %status = call i32 @pthread_create(ptr %handle, ptr null, ptr @worker, ptr %pool)
   ret i32 %status
 }}
 
-; Run a step on several threads.
-define internal i32 @share(ptr %pool, ptr %function, ptr %buffers, ptr %sizes, i64 %extent, i64 %wanted, i64 %grain) {{
+; Run a step in %parts parts, on this thread and all workers that come in time.
+define internal i32 @share(ptr %pool, ptr %function, ptr %buffers, ptr %sizes, i64 %extent, i64 %parts, i64 %grain) {{
 entry:
 {_word("lock", "lock")}
 {_word("size_at", "size")}
   %size = load i64, ptr %size_at
-  %threads = call i64 @llvm.umin.i64(i64 %wanted, i64 %size)
-  %several = icmp ugt i64 %threads, 1
+  %several = icmp ugt i64 %size, 1
   br i1 %several, label %try, label %alone
 try:
   %taken = cmpxchg ptr %lock, i32 0, i32 1 seq_cst seq_cst
@@ -173,6 +190,7 @@ alone:
   %whole = call i32 %function(ptr %buffers, ptr %sizes, i64 0, i64 %extent, i64 0)
   ret i32 %whole
 publish:
+{_word("number_at", "number")}
 {_word("pending", "pending")}
 {_word("asleep", "asleep")}
 {_word("function_at", "function")}
@@ -187,23 +205,25 @@ publish:
   store i64 %extent, ptr %extent_at
   store i64 %grain, ptr %grain_at
   store atomic i32 0, ptr %status_at seq_cst, align 4
-  %t = trunc i64 %threads to i32
-  %others = sub i32 %t, 1
-  store atomic i32 %others, ptr %pending seq_cst, align 4
-  %old = load atomic i32, ptr %pool seq_cst, align 4
-  %job = and i32 %old, {-_JOB}
-  %new = add i32 %job, {_JOB}
-  %both = or i32 %new, %t
-  store atomic i32 %both, ptr %pool seq_cst, align 4
+  %count = trunc i64 %parts to i32
+  store atomic i32 %count, ptr %pending seq_cst, align 4
+  %old = load atomic i64, ptr %pool seq_cst, align 8
+  %before = lshr i64 %old, 32
+  %after = add i64 %before, 1
+  %high = shl i64 %after, 32
+  %low = shl i64 %parts, 16
+  %job = or i64 %high, %low
+  store atomic i64 %job, ptr %pool seq_cst, align 8
   %sleepers = load atomic i32, ptr %asleep seq_cst, align 4
   %any = icmp ne i32 %sleepers, 0
   br i1 %any, label %wake, label %work
 wake:
-  %woken = call i64 (i64, ...) @syscall(i64 {_FUTEX[machine]}, ptr %pool, i32 129, i32 2147483647, ptr null, ptr null,
-                                        i32 0)
+  %woken = call i64 (i64, ...) @syscall(i64 {_FUTEX[machine]}, ptr %number_at, i32 129, i32 2147483647, ptr null,
+                                        ptr null, i32 0)
   br label %work
 work:
-  %own = call i32 @part(ptr %function, ptr %buffers, ptr %sizes, i64 %extent, i64 %threads, i64 %grain, i64 0)
+  %number = trunc i64 %after to i32
+  call void @work(ptr %pool, i32 %number)
   br label %wait
 wait:
   %turns = phi i32 [ 0, %work ], [ %more, %again ]
@@ -224,10 +244,8 @@ pause:
 again:
   br label %wait
 end:
-  %theirs = load atomic i32, ptr %status_at seq_cst, align 4
+  %status = load atomic i32, ptr %status_at seq_cst, align 4
   store atomic i32 0, ptr %lock seq_cst, align 4
-  %bad = icmp ne i32 %own, 0
-  %status = select i1 %bad, i32 %own, i32 %theirs
   ret i32 %status
 }}
 
@@ -372,17 +390,14 @@ class Pool:
 
     def __init__(self, wanted: int) -> None:
         self.wanted, self.size = wanted, 1
-        count = min(wanted, _JOB - 1) if threaded() else 1
-        memory = np.zeros(_POOL_BYTES + 64 + 16 * count, np.uint8)
+        memory = np.zeros(_POOL_BYTES + 64, np.uint8)
         # Workers look at it until the process is gone, longer than Python keeps anything.
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(memory))
         start = -memory.ctypes.data % 64
         self._words = memory[start : start + _POOL_BYTES].view(np.int64)
         self.address = self._words.ctypes.data
-        arguments = memory[start + _POOL_BYTES :][: 16 * count].view(np.int64).reshape(count, 2)
-        for number in range(1, count):
-            arguments[number] = self.address, number
-            if _native().start(arguments[number].ctypes.data) != 0:
+        for number in range(1, wanted if threaded() else 1):
+            if _native().start(self.address) != 0:
                 break  # the system gives no more threads: work with those that there are
             self.size = number + 1
         self._words[_POOL["size"] // 8] = self.size
