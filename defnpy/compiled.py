@@ -148,7 +148,7 @@ def as_array(value: Any, dtype: DType) -> np.ndarray[Any, Any]:
         raise DTypeError(f"{value} does not fit {dtype}", where=quote(capture()), hint="write it as a float") from None
 
 
-def leaf_key(leaf: Any) -> Hashable:
+def leaf_key(leaf: Any) -> Any:
     """What a program depends on of a leaf: the aval of a tensor or number, any other leaf itself."""
     if type(leaf) is Tensor:
         return leaf.aval

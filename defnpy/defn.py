@@ -103,6 +103,7 @@ class Defn(Generic[P, R]):
             return self.function(*args, **kwargs)
         target = self._target()
         if not kwargs and not self._donate:
+            leaves: Any
             leaves, structure = (args, None) if self._flat else tree.flatten(args)
             try:
                 entry = self._seen[structure, tuple([x.aval for x in leaves]), target]
@@ -249,8 +250,8 @@ class Defn(Generic[P, R]):
     def explain(self, *args: Any, measure: bool = False, **static: Any) -> Explanation:
         """What becomes of the function for these arguments (tensors or :func:`spec`), from the graph to the kernels.
 
-        measure: also run every step by itself on the arguments, which must be tensors then, and tell its time. It prints
-        as a text; see :class:`Explanation`.
+        measure: also run every step by itself on the arguments, which must be tensors then, and tell its time. It
+        prints as a text; see :class:`Explanation`.
         """
         positional, static = self._bound(args, static)
         traced = strengthen(stage(self.function, positional, static).graph)

@@ -16,7 +16,7 @@ __all__ = ["Explanation"]
 class Explanation:
     """Made by ``f.explain(*args)``; prints as a text.
 
-    traced: the graph as it was traced. passes: the name of each pass and its effect, as a diff (empty: it changed nothing).
+    traced: the graph as it was traced. passes: the name of each pass and its effect, as a diff (empty: no change).
     steps: kernels, matrix products and calls (:class:`StepReport`); seconds: of each, if they were measured.
     memory: bytes of a call.
 

@@ -41,8 +41,7 @@ def _element_by_element(body: list[Statement], source: str, target: str) -> bool
     """Whether ``target`` is stored once, in the same block after every load of ``source``, and at the same index."""
     loads = [s for s in walk(body) if isinstance(s, Load) and s.buffer == source]
     stores = [s for s in walk(body) if isinstance(s, Store) and s.buffer == target]
-    others = [s for s in walk(body) if isinstance(s, FoldStore) and s.buffer == target]
-    others += [s for s in walk(body) if isinstance(s, Load) and s.buffer == target]
+    others = [s for s in walk(body) if isinstance(s, (FoldStore, Load)) and s.buffer == target]
     if len(loads) != 1 or len(stores) != 1 or others or loads[0].index != stores[0].index:
         return False
     block = _block_of(body, loads[0])

@@ -69,7 +69,8 @@ class Program:
     """A flat list of steps.
 
     names: what to call the value of a node. placed: nodes that a step computes. made: outputs that kernels and products
-    compute. donated: those of them that take the memory of an input, and which. temporaries: buffers in the arena, ``arena`` bytes in all; library calls return arrays of their own.
+    compute. donated: those of them that take the memory of an input, and which. temporaries: buffers in the arena,
+    ``arena`` bytes in all; library calls return arrays of their own.
     """
 
     graph: Graph

@@ -97,8 +97,8 @@ def test_steps_for_different_numbers_of_threads_in_a_row(monkeypatch: pytest.Mon
 
 
 def test_a_part_is_taken_of_the_job_that_it_belongs_to() -> None:
-    """Job, number of parts and next part are one word: read apart, a worker could take a part of the next job for one of
-    this job and do it twice, as an early version did."""
+    """Job, number of parts and next part are one word: read apart, a worker could take a part of the next job for one
+    of this job and do it twice, as an early version did."""
     text = native._text()
     assert text.count("load atomic i64, ptr %pool seq_cst") == 2 and "cmpxchg ptr %pool, i64 %job, i64 %next" in text
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -182,7 +182,7 @@ class CpuExecutable:
             status = self._run(address, id(given), id(made)) if segment.steps else 0
             if status:
                 self._fail(frame, number, status)
-            alone = [native.Alone(step, frame, step.threads).run for step in segment.steps]
+            alone: list[Callable[[], Any]] = [native.Alone(step, frame, step.threads).run for step in segment.steps]
             if segment.call is not None:
                 alone.append(functools.partial(segment.call, arrays))
             for run in alone:

@@ -35,8 +35,8 @@ _SPINS = 4000
 # Words of the pool, those that threads wait for on cache lines of their own. The first is the job: its number, how many
 # parts it has, and the next one to take, in one word, so that a part can only be taken of the job that it belongs to.
 _PARTS = 2**16 - 1
-_POOL = {"job": 0, "number": 4, "pending": 64, "lock": 128, "asleep": 192, "function": 256, "buffers": 264, "sizes": 272,
-         "extent": 280, "grain": 288, "size": 296, "status": 304}  # fmt: skip
+_POOL = {"job": 0, "number": 4, "pending": 64, "lock": 128, "asleep": 192, "function": 256, "buffers": 264,
+         "sizes": 272, "extent": 280, "grain": 288, "size": 296, "status": 304}  # fmt: skip
 _POOL_BYTES = 320
 
 
