@@ -36,7 +36,7 @@ BOOL = np.dtype("bool")
 
 # A long loop is vectorized with masks instead of a second and a third loop for what is left over: as fast, and half the
 # time to compile.
-LONG = 20  # instructions
+LONG = 60  # instructions
 MASKED = '!0 = !{!"llvm.loop.vectorize.predicate.enable", i1 true}'
 
 # A loop that takes every second element is vectorized four by four: wider, LLVM gathers the elements one by one.
