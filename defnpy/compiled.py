@@ -68,6 +68,7 @@ class Compiled:
         self._name = name
         self._avals = [Aval(node.shape, node.dtype) for node in graph.outputs]
         self._input_dtypes = [node.dtype for node in graph.inputs]
+        self._mixed = any(leaf is not None for leaf in staged.carried)
         self._single = staged.structure.is_leaf() and len(self._avals) == 1
         self.graph = graph
 
@@ -106,7 +107,8 @@ class Compiled:
         outputs = self._executable(arrays)
         if self._single:
             return adopt(outputs[0], self._avals[0])
-        return self._staged.rebuild(list(map(adopt, outputs, self._avals)))
+        tensors = list(map(adopt, outputs, self._avals))
+        return self._staged.rebuild(tensors) if self._mixed else tree.unflatten(self._staged.structure, tensors)
 
     def source(self) -> str:
         """The generated program as text."""

@@ -20,7 +20,7 @@ from .errors import ConfigError, TraceError
 from .explain import Explanation
 from .ir.expr import Graph, Value
 from .ir.trace import current
-from .passes.pipeline import optimize, prepare
+from .passes.pipeline import optimize, prepare, uncollected
 from .source import capture, quote
 from .tensor import Tensor, wrap
 from .transforms.captures import watch
@@ -206,7 +206,8 @@ class Defn(Generic[P, R]):
             if any(isinstance(leaf, (Value, np.ndarray)) for leaf in tree.leaves(value)):
                 raise self._array_by_keyword(name)
         started = time.perf_counter()
-        compiled = self._compiled(positional, static, key[2][0])
+        with uncollected():
+            compiled = self._compiled(positional, static, key[2][0])
         entry = self._entries[key] = Entry(compiled, watch(self.function), [positional, static])
         self._misses += 1
         self._seconds += time.perf_counter() - started

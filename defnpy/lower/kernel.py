@@ -299,7 +299,7 @@ def structure(kernel: Kernel) -> str:
 
     def operand(value: Operand) -> str:
         if isinstance(value, Literal):
-            return f"{value.dtype}:{value.value.tobytes().hex()}"
+            return f"{value.dtype.char}:{value.value.tobytes().hex()}"
         return str(number(value))
 
     def lines(body: list[Statement]) -> Iterator[str]:
@@ -311,10 +311,10 @@ def structure(kernel: Kernel) -> str:
                 yield "}"
             elif isinstance(s, Compute):
                 args = ",".join(map(operand, s.args))
-                dtypes = ",".join(map(str, s.dtypes))
-                yield f"{number(s.name)}:{s.dtype}={s.op.name}|{s.op.scalar}|{s.params}({args}:{dtypes})"
+                dtypes = "".join([d.char for d in s.dtypes])
+                yield f"{number(s.name)}:{s.dtype.char}={s.op.name}|{s.op.scalar}|{s.params}({args}:{dtypes})"
             elif isinstance(s, Position):
-                yield f"{number(s.name)}:{s.dtype}={index(s.index)}"
+                yield f"{number(s.name)}:{s.dtype.char}={index(s.index)}"
             elif isinstance(s, Load):
                 yield f"{number(s.name)}={number(s.buffer)}[{index(s.index)}]"
             elif isinstance(s, Bound):
@@ -326,7 +326,7 @@ def structure(kernel: Kernel) -> str:
             else:
                 yield f"{kind}{getattr(s, 'kind', '')}{number(s.buffer)}[{index(s.index)}]={operand(s.value)}"
 
-    head = [f"{number(b.name)}:{b.dtype}:{b.role == 'scratch'}" for b in kernel.buffers]
+    head = [f"{number(b.name)}:{b.dtype.char}:{b.role == 'scratch'}" for b in kernel.buffers]
     head += [str(number(size)) for size in kernel.sizes] + [str(kernel.parallel and number(kernel.parallel))]
     head += [f"{number(size)}={value}" for size, value in kernel.fixed.items()]
     return "\n".join([*head, *lines(kernel.body)])

@@ -12,7 +12,7 @@ from ..ir.expr import Graph
 from .simplify import simplify
 from .stabilize import stabilize
 
-__all__ = ["PASSES", "PREPARATION", "optimize", "prepare"]
+__all__ = ["PASSES", "PREPARATION", "optimize", "prepare", "uncollected"]
 
 Pass = Callable[[Graph], Graph]
 
@@ -34,7 +34,7 @@ def _run(passes: Sequence[Pass], graph: Graph) -> Graph:
     check = current().verify
     if check:
         verify(graph)
-    with _uncollected():
+    with uncollected():
         for run in passes:
             graph = run(graph)
             if check:
@@ -43,7 +43,7 @@ def _run(passes: Sequence[Pass], graph: Graph) -> Graph:
 
 
 @contextmanager
-def _uncollected() -> Iterator[None]:
+def uncollected() -> Iterator[None]:
     """Put the search for reference cycles off: nodes are made by the thousand and all live on, so that Python would
     look through all of them again and again, for as long as the passes themselves take."""
     enabled = gc.isenabled()

@@ -119,7 +119,7 @@ def book_sigmoid(x):
 
 
 def test_the_books_sigmoid_has_a_derivative_everywhere(way):
-    """1 / (1 + exp(-x)): as written, its derivative would be inf / inf where exp(-x) overflows float32, as in JAX. It is
+    """1 / (1 + exp(-x)): as written its derivative would be inf / inf where exp(-x) overflows float32, as in JAX; it is
     differentiated in its stable form."""
     x = [-110.0, -90.0, -40.0, -1.0, 0.0, 3.0, 110.0]
     with np.errstate(over="ignore"):

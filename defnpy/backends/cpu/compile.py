@@ -68,10 +68,10 @@ def functions(kernels: Sequence[Kernel]) -> list[Function]:
 
 
 def machine_code(text: str, symbols: tuple[str, ...]) -> list[int]:
-    """The addresses of the functions that a module of LLVM IR defines under ``symbols``."""
+    """The addresses of the functions that a module of LLVM IR, written by hand, defines under ``symbols``."""
 
     def build(prefix: str) -> cache.Entry:
-        return cache.Entry(prefix, machine.compile_module(_prefixed(text, prefix)), False)
+        return cache.Entry(prefix, machine.compile_module(_prefixed(text, prefix), level=0), False)
 
     return [f.address for f in _functions([_Module(text, symbols, build)])[0]]
 

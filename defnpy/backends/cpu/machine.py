@@ -36,14 +36,14 @@ def describe() -> str:
     return " ".join([llvm.get_host_cpu_name(), features, llvmlite.__version__, llvm.get_process_triple()])
 
 
-def compile_module(text: str) -> bytes:
-    """The object file of a module, optimized for this processor."""
+def compile_module(text: str, level: int = 3) -> bytes:
+    """The object file of a module for this processor; level 3 vectorizes, 0 takes the module as it is."""
     module = llvm.parse_assembly(text)
     machine = target_machine()
     module.triple = machine.triple
     module.data_layout = str(machine.target_data)
-    tuning = llvm.PipelineTuningOptions(speed_level=3)
-    tuning.loop_vectorization = True
+    tuning = llvm.PipelineTuningOptions(speed_level=level)
+    tuning.loop_vectorization = level == 3
     tuning.slp_vectorization = False
     builder = llvm.create_pass_builder(machine, tuning)
     builder.getModulePassManager().run(module, builder)
