@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import threading
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -93,6 +94,7 @@ class Defn(Generic[P, R]):
         self._entries: dict[Any, Entry] = {}
         self._seen: dict[Any, Entry] = {}  # the same by a shorter key, for calls with tensors alone
         self._flat = True  # whether the last arguments were tensors, not containers
+        self._compiling = threading.RLock()
         self._hits = 0
         self._misses = 0
         self._seconds = 0.0
@@ -126,19 +128,28 @@ class Defn(Generic[P, R]):
         positional, static = self._bound(args, kwargs) if kwargs else (args, kwargs)
         leaves, structure = tree.flatten(positional)
         key = self._key(leaves, structure, static, target)
-        entry = self._entries.get(key)
-        captured = entry.captures() if entry is not None else None
-        if entry is None or captured is None:
-            entry = self._compile(key, positional, static)
-            captured = entry.captured
+        found = self._found(key)
+        if found is None:
+            with self._compiling:
+                found = self._found(key)  # another thread may have compiled it meanwhile
+                if found is None:
+                    entry = self._compile(key, positional, static)
+                    found = entry, entry.captured
         else:
             self._hits += 1
+        entry, captured = found
         if not kwargs and all(type(leaf) is Tensor for leaf in leaves):
             self._flat = all(type(arg) is Tensor for arg in args)
             self._seen[None if self._flat else structure, key[1], target] = entry
         if self._donate:
             return self._run_donating(entry.compiled, positional, leaves, captured)
         return entry.compiled.run(leaves, captured)
+
+    def _found(self, key: Any) -> tuple[Entry, list[Any]] | None:
+        """The program for a call and what it captures now, or None when the function must be traced."""
+        entry = self._entries.get(key)
+        captured = entry.captures() if entry is not None else None
+        return None if entry is None or captured is None else (entry, captured)
 
     def _donated(self, positional: tuple[Any, ...]) -> list[bool]:
         """For every leaf of the arguments, whether it is donated."""

@@ -344,3 +344,12 @@ def test_idle_workers_use_no_time() -> None:
     time.sleep(0.3)
     after = os.times()
     assert (after.user + after.system) - (before.user + before.system) < 0.15
+
+
+def test_threads_that_call_first_compile_once() -> None:
+    f = dp.defn(lambda x: dp.exp(x) * 17 + 4, backend="cpu")
+    x = dp.ones(50)
+    with ThreadPoolExecutor(8) as threads:
+        results = list(threads.map(lambda _: np.asarray(f(x)), range(16)))
+    assert all(np.array_equal(y, results[0]) for y in results)
+    assert f.cache_info().misses == 1
