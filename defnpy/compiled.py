@@ -137,7 +137,9 @@ def as_array(value: Any, dtype: DType) -> np.ndarray[Any, Any]:
     if type(value) is Tensor:
         if hasattr(value, "_ready"):
             return value._ready
-        return np.ascontiguousarray(value._array).reshape(value.shape)
+        # Its elements are laid out in order once, not in every call.
+        value._array = value._ready = adopt(np.ascontiguousarray(value._array).reshape(value.shape), value.aval)._array
+        return value._ready
     if isinstance(value, Value):
         raise TraceError(
             f"{value!r} stands for a tensor and has no elements",

@@ -885,3 +885,14 @@ def test_options_are_local_to_their_thread():
 
     in_threads(work, count=4)
     assert seen == {n: ("reference",) * 2 if n % 2 else ("cpu",) * 2 for n in range(4)}
+
+
+def test_an_argument_is_laid_out_in_order_once():
+    x = dp.broadcast_to(dp.asarray([1.0, 2.0]), (3, 2)).T
+    before = np.asarray(x)
+    f = dp.defn(lambda x: x * 2, backend="cpu")
+    np.testing.assert_array_equal(f(x), before * 2)
+    assert np.asarray(x).flags.c_contiguous and not np.asarray(x).flags.writeable
+    np.testing.assert_array_equal(x, before)
+    np.testing.assert_array_equal(f(x), before * 2)
+    assert f.cache_info().misses == 1
