@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import functools
 import inspect
+import itertools
+import os
 import threading
 import time
 import warnings
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar
 
@@ -84,17 +87,18 @@ class Defn(Generic[P, R]):
         parameters = list(inspect.signature(function).parameters.values())
         self._positional = {p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD}
         self._donate = tuple(donate)
+        self._places = tuple(p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD))
         for name in self._donate:
-            if name not in self._positional:
+            if name not in self._places:
                 raise ConfigError(
                     f"{self.__name__} has no positional argument {name!r} to donate",
                     hint=f"its arguments are {', '.join(p.name for p in parameters)}",
                 )
-        self._places = tuple(p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD)
         self._entries: dict[Any, Entry] = {}
         self._seen: dict[Any, Entry] = {}  # the same by a shorter key, for calls with tensors alone
         self._flat = True  # whether the last arguments were tensors, not containers
         self._compiling = threading.RLock()
+        _made.add(self)
         self._hits = 0
         self._misses = 0
         self._seconds = 0.0
@@ -135,6 +139,8 @@ class Defn(Generic[P, R]):
                 if found is None:
                     entry = self._compile(key, positional, static)
                     found = entry, entry.captured
+                else:
+                    self._hits += 1
         else:
             self._hits += 1
         entry, captured = found
@@ -155,7 +161,7 @@ class Defn(Generic[P, R]):
         """For every leaf of the arguments, whether it is donated."""
         return [
             name in self._donate
-            for name, arg in zip(self._places, positional, strict=False)
+            for name, arg in itertools.zip_longest(self._places[: len(positional)], positional)
             for _ in range(len(tree.leaves(arg)))
         ]
 
@@ -287,6 +293,18 @@ class Defn(Generic[P, R]):
         return f"<defn {self.__name__}>"
 
 
+_made: weakref.WeakSet[Defn[Any, Any]] = weakref.WeakSet()
+
+
+def _forked() -> None:
+    for function in _made:
+        function._compiling = threading.RLock()  # another thread of the parent may have held it
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
+
+
 def _static_text(key: Any) -> str:
     if key is None:
         return "its default"
@@ -328,7 +346,8 @@ def defn(
 
     donate: names of arguments whose tensors are given away: their memory becomes that of results of the same shape and
     dtype, so that a step ``params -> params`` needs no second copy of them. Using them afterwards is a
-    ``DonatedError``. Memory that somebody else still sees (``np.asarray(x)``) is copied, never changed.
+    ``DonatedError``. Memory that somebody else still sees (``np.asarray(x)``) is copied, never changed. The ``grad`` of
+    such a function donates nothing.
 
     The decorated function has ``expr``, ``source``, ``explain``, ``compile`` and ``cache_info``.
 

@@ -1,7 +1,8 @@
 """The loop IR: one Kernel is a nest of loops over scalars, loads and stores. It is all that a renderer may see.
 
 Sizes are runtime values: a kernel names them (``n0``, ``m1``) and a call supplies the numbers, so one kernel serves
-every batch size. Buffers are flat; an index is a sum of terms, each a loop variable times a product of sizes.
+every batch size (small sizes of windows are fixed). Buffers are flat; an index is a sum of terms, each a loop variable
+times a product of sizes.
 """
 
 from __future__ import annotations
@@ -312,7 +313,8 @@ def structure(kernel: Kernel) -> str:
             elif isinstance(s, Compute):
                 args = ",".join(map(operand, s.args))
                 dtypes = "".join([d.char for d in s.dtypes])
-                yield f"{number(s.name)}:{s.dtype.char}={s.op.name}|{s.op.scalar}|{s.params}({args}:{dtypes})"
+                op = f"{s.op.name}|{s.op.array_names}|{s.op.scalar}|{s.params}"
+                yield f"{number(s.name)}:{s.dtype.char}={op}({args}:{dtypes})"
             elif isinstance(s, Position):
                 yield f"{number(s.name)}:{s.dtype.char}={index(s.index)}"
             elif isinstance(s, Load):

@@ -1,4 +1,4 @@
-"""How many threads share a step: decided once, from sizes alone, so that results depend on nothing else.
+"""How many parts a step has for threads to share: decided once, from sizes and the number of threads alone.
 
 A step is worth sharing when it takes several times what handing it out costs (about 1.5 us). The estimate counts, for
 every point of the iteration space, what the kernel does there.

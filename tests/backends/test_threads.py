@@ -353,3 +353,27 @@ def test_threads_that_call_first_compile_once() -> None:
         results = list(threads.map(lambda _: np.asarray(f(x)), range(16)))
     assert all(np.array_equal(y, results[0]) for y in results)
     assert f.cache_info().misses == 1
+
+
+def test_the_bits_of_a_product_do_not_depend_on_what_else_runs() -> None:
+    rng = np.random.default_rng(0)
+    a, b = (dp.asarray(rng.standard_normal(shape).astype(np.float32)) for shape in ((63, 122), (122, 675)))
+    busy = dp.defn(lambda x: dp.sin(x) * dp.exp(x), backend="cpu")
+    large = dp.asarray(rng.standard_normal(500_000).astype(np.float32))
+    product = dp.defn(lambda a, b: a @ b, backend="cpu")
+    with dp.config(threads=8):
+        wanted = np.asarray(product(a, b))
+        stop = threading.Event()
+
+        def run() -> None:
+            with dp.config(threads=8):
+                while not stop.is_set():
+                    busy(large)
+
+        other = threading.Thread(target=run)
+        other.start()
+        try:
+            assert all(np.array_equal(product(a, b), wanted) for _ in range(100))
+        finally:
+            stop.set()
+            other.join()

@@ -103,3 +103,29 @@ def test_the_reference_uses_them_up_too() -> None:
     assert f(x).tolist() == [2, 2, 2]
     with pytest.raises(dp.errors.DonatedError):
         x.tolist()
+
+
+def test_other_kinds_of_parameters() -> None:
+    def behind(a: Any, /, x: Any) -> Any:
+        return a + x
+
+    def before(x: Any, *rest: Any) -> Any:
+        return x + rest[0]
+
+    for function, args in ((behind, (dp.ones((4, 5)), fresh())), (before, (fresh(), dp.ones((4, 5))))):
+        f = dp.defn(function, donate="x", backend="cpu")
+        place = address(args[function is behind])
+        y = f(*args)
+        assert address(y) == place and y[0, 0] == 2.5
+    with pytest.raises(dp.errors.ConfigError):
+        dp.defn(before, donate="rest")
+
+
+def test_a_step_that_may_fail_leaves_its_arguments_alone() -> None:
+    table, i = dp.spec((50,), "int64"), dp.spec((400,), "int64")
+    assert taken(lambda table, i: dp.take(table, i), table, i, donated=(1,)) == 0
+
+
+def test_measuring_works_on_copies() -> None:
+    explained = step.explain({"a": fresh()}, dp.ones((4, 5)), 0.5, measure=True)
+    assert explained.seconds is not None and min(explained.seconds) > 0

@@ -81,9 +81,8 @@ class CpuExecutable:
         """Arrays for the outputs: those of donated inputs, or copies of them if somebody else still holds them."""
         made: list[Any] = [None] * len(self._made)
         for i, number in self._donated:
-            array = given[number]
-            # Held by the list of inputs, the name above and the call that counts.
-            made[i] = array if sys.getrefcount(array) == 3 and array.base is None else array.copy()
+            alone = _holders(given, number) == _ALONE and given[number].base is None
+            made[i] = given[number] if alone else given[number].copy()
         return [np.empty(*self._made[i]) if array is None else array for i, array in enumerate(made)]
 
     def _with_calls(self, given: list[Array], made: list[Array], frame: Frame) -> list[Array]:
@@ -175,6 +174,8 @@ class CpuExecutable:
         """Seconds of every step by itself, the least of ``repeats``, on the memory of a whole call before."""
         linked, frame = self._linked, Frame(self._linked)
         given, made = list(inputs), [np.empty(shape, dtype) for shape, dtype in self._made]
+        for i, number in self._donated:
+            made[i] = given[number].copy()
         arrays: list[Any] = [*given, *made, *frame.temporaries]
         arrays += [None] * (len(linked.slots) - len(arrays))
         seconds = []
@@ -196,6 +197,15 @@ class CpuExecutable:
                 arrays[segment.slot] = array = segment.call(arrays)
                 frame.slots[segment.slot] = array.ctypes.data
         return seconds
+
+
+def _holders(arrays: list[Array], number: int) -> int:
+    """How many hold an array of the list, whatever this Python counts of its own."""
+    array = arrays[number]
+    return sys.getrefcount(array)
+
+
+_ALONE = _holders([np.empty(1)], 0)  # of an array that only the list holds
 
 
 def _lines(node: Expr) -> tuple[str, ...]:

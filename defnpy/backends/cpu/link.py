@@ -64,7 +64,6 @@ class Linked:
         self.inputs, self.made = len(graph.inputs), program.made
         self.first_temporary = len(keys)
         keys += [t.name for t in program.temporaries]
-        self.first_result = len(keys)
         keys += [names[n] for n in calls]
         self.slots = {key: i for i, key in enumerate(keys)}
         kernels = [s for s in program.steps if isinstance(s, KernelStep)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
 from typing import Any
 
 import llvmlite
@@ -50,10 +49,8 @@ def compile_module(text: str, level: int = 3) -> bytes:
     return bytes(machine.emit_object(module))
 
 
-def load(objects: list[bytes], symbols: list[str], known: Mapping[str, int] | None = None) -> list[int]:
-    """The addresses of ``symbols`` in some object files; ``known`` are addresses of functions that they call."""
-    for name, address in (known or {}).items():
-        llvm.add_symbol(name, address)
+def load(objects: list[bytes], symbols: list[str]) -> list[int]:
+    """The addresses of ``symbols`` in some object files."""
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), target_machine())
     for code in objects:
         engine.add_object_file(llvm.object_file.ObjectFileRef.from_data(code))

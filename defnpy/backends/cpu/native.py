@@ -46,7 +46,7 @@ def _word(name: str, field: str) -> str:
 
 def _text() -> str:
     """The module."""
-    return (_threads() if threaded() else _ALONE) + _steps()
+    return _PARTS_OF_A_STEP + (_threads() if threaded() else _ALONE) + _steps()
 
 
 def threaded() -> bool:
@@ -54,27 +54,13 @@ def threaded() -> bool:
     return sys.platform == "linux" and platform.machine() in _FUTEX
 
 
-_ALONE = """
-define internal i32 @share(ptr %pool, ptr %function, ptr %buffers, ptr %sizes, i64 %extent, i64 %wanted, i64 %grain) {
-  %whole = call i32 %function(ptr %buffers, ptr %sizes, i64 0, i64 %extent, i64 0)
-  ret i32 %whole
-}
-"""
-
-
-def _threads() -> str:
-    """The workers' life, and how a step is shared with them."""
-    machine = platform.machine()
-    return f"""
-declare i64 @syscall(i64, ...)
-declare i32 @sched_yield()
-declare i32 @pthread_create(ptr, ptr, ptr, ptr)
+_PARTS_OF_A_STEP = """
 declare i64 @llvm.umin.i64(i64, i64)
-declare void {_PAUSE[machine].replace(" 1", "")}
+declare i32 @llvm.umax.i32(i32, i32)
 
 ; Part %thread of %threads of a step: equal numbers of whole grains.
 define internal i32 @part(ptr %function, ptr %buffers, ptr %sizes, i64 %extent, i64 %threads, i64 %grain,
-                          i64 %thread) {{
+                          i64 %thread) {
   %e1 = add i64 %extent, %threads
   %e2 = sub i64 %e1, 1
   %each = udiv i64 %e2, %threads
@@ -92,7 +78,41 @@ do:
   ret i32 %status
 nothing:
   ret i32 0
-}}
+}
+
+; All parts of a step, one after the other: the same parts, and so the same bits, as threads do.
+define internal i32 @each(ptr %function, ptr %buffers, ptr %sizes, i64 %extent, i64 %parts, i64 %grain) {
+entry:
+  br label %loop
+loop:
+  %i = phi i64 [ 0, %entry ], [ %next, %loop ]
+  %worst = phi i32 [ 0, %entry ], [ %now, %loop ]
+  %status = call i32 @part(ptr %function, ptr %buffers, ptr %sizes, i64 %extent, i64 %parts, i64 %grain, i64 %i)
+  %now = call i32 @llvm.umax.i32(i32 %worst, i32 %status)
+  %next = add i64 %i, 1
+  %more = icmp ult i64 %next, %parts
+  br i1 %more, label %loop, label %end
+end:
+  ret i32 %now
+}
+"""
+
+_ALONE = """
+define internal i32 @share(ptr %pool, ptr %function, ptr %buffers, ptr %sizes, i64 %extent, i64 %parts, i64 %grain) {
+  %whole = call i32 @each(ptr %function, ptr %buffers, ptr %sizes, i64 %extent, i64 %parts, i64 %grain)
+  ret i32 %whole
+}
+"""
+
+
+def _threads() -> str:
+    """The workers' life, and how a step is shared with them."""
+    machine = platform.machine()
+    return f"""
+declare i64 @syscall(i64, ...)
+declare i32 @sched_yield()
+declare i32 @pthread_create(ptr, ptr, ptr, ptr)
+declare void {_PAUSE[machine].replace(" 1", "")}
 
 ; Take parts of job %number and do them, until none is left.
 define internal void @work(ptr %pool, i32 %number) {{
@@ -187,7 +207,7 @@ try:
   %got = extractvalue {{ i32, i1 }} %taken, 1
   br i1 %got, label %publish, label %alone
 alone:
-  %whole = call i32 %function(ptr %buffers, ptr %sizes, i64 0, i64 %extent, i64 0)
+  %whole = call i32 @each(ptr %function, ptr %buffers, ptr %sizes, i64 %extent, i64 %parts, i64 %grain)
   ret i32 %whole
 publish:
 {_word("number_at", "number")}
