@@ -179,3 +179,14 @@ def test_the_printed_program_runs_alone() -> None:
     exec(compiled.source(), scope)
     (found,) = scope["program"](x, w)
     np.testing.assert_allclose(found, np.asarray(function(dp.asarray(x), dp.asarray(w))), rtol=1e-4, atol=1e-5)
+
+
+def test_the_compiler_says_nothing(run_python: Any) -> None:
+    """A vector width asked for at a loop that cannot have it made LLVM print a remark."""
+    program = """
+import defnpy as dp
+f = dp.defn(lambda x: dp.sum(dp.sin(dp.windows(x, (2,), strides=(4,), dilation=(2,))) * 0.3))
+print(f(dp.ones((2, 0, 9))).item())
+"""
+    done = run_python("-c", program, env={"DEFNPY_CACHE_DIR": ""})
+    assert (done.returncode, done.stdout, done.stderr) == (0, "0.0\n", "")

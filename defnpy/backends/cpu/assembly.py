@@ -39,8 +39,9 @@ BOOL = np.dtype("bool")
 LONG = 60  # instructions
 MASKED = '!0 = !{!"llvm.loop.vectorize.predicate.enable", i1 true}'
 
-# A loop that takes every second element is vectorized four by four: wider, LLVM gathers the elements one by one.
-NARROW = '!1 = !{!"llvm.loop.vectorize.width", i32 4}'
+# A kernel that takes every second element is vectorized four by four: wider, LLVM gathers the elements one by one. (Said
+# of the loop instead of the function, LLVM would tell the user where it cannot.)
+NARROW = '"prefer-vector-width"="128"'
 
 
 def memory_type(dtype: DType) -> str:
@@ -97,7 +98,8 @@ class _Assembler:
         self.block = "entry"
         self.blocks = 0
         self.values |= {size: Value(str(value), INDEX) for size, value in kernel.fixed.items()}
-        self.hints = [MASKED, NARROW]
+        self.hints = [MASKED]
+        self.narrow = False
 
     @staticmethod
     def _size(i: int) -> str:
@@ -111,7 +113,7 @@ class _Assembler:
         lines = [
             *self.code.declarations,
             # Not even an internal name may be shared: the loader looks symbols up among all objects.
-            f"define internal i32 @{self.symbol}_body({head}) noinline nounwind {{",
+            f"define internal i32 @{self.symbol}_body({head}) noinline nounwind {NARROW if self.narrow else ''} {{",
             "entry:",
             *self.slots,
             *self.code.lines,
@@ -154,10 +156,11 @@ class _Assembler:
         self._line(f"%more{n} = icmp slt i64 %next{n}, {last}")
         innermost = self.blocks == n
         hint = ""
-        steps = innermost and _steps(loop)
-        if steps or (innermost and len(self.code.lines) - mark > LONG):
-            hint = f", !llvm.loop !{n + 1}"
-            self.hints.append(f"!{n + 1} = distinct !{{!{n + 1}, !{int(steps)}}}")
+        if innermost and _steps(loop):
+            self.narrow = True
+        elif innermost and len(self.code.lines) - mark > LONG:
+            hint = f", !llvm.loop !{n}"
+            self.hints.append(f"!{n} = distinct !{{!{n}, !0}}")
         self._line(f"br i1 %more{n}, label %loop{n}, label %end{n}{hint}")
         self.code.lines.insert(mark, f"  %i{n} = phi i64 [ {first}, %{before} ], [ %next{n}, %{self.block} ]")
         self._open(f"end{n}")
