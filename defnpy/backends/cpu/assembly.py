@@ -39,8 +39,8 @@ BOOL = np.dtype("bool")
 LONG = 60  # instructions
 MASKED = '!0 = !{!"llvm.loop.vectorize.predicate.enable", i1 true}'
 
-# A kernel that takes every second element is vectorized four by four: wider, LLVM gathers the elements one by one. (Said
-# of the loop instead of the function, LLVM would tell the user where it cannot.)
+# A kernel that takes every second element is vectorized four by four: wider, LLVM gathers the elements one by one.
+# (Said of the loop instead of the function, LLVM would tell the user where it cannot.)
 NARROW = '"prefer-vector-width"="128"'
 
 
