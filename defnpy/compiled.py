@@ -57,7 +57,9 @@ class Compiled:
     Tensor([2., 4.], dtype=float32)
     """
 
-    def __init__(self, staged: Staged, graph: Graph, executable: Executable, args: Sequence[Any], name: str) -> None:
+    def __init__(
+        self, staged: Staged, traced: Graph, graph: Graph, executable: Executable, args: Sequence[Any], name: str
+    ) -> None:
         leaves, self._structure = tree.flatten(tuple(args))
         self._example = tuple(args)
         self._keys = [leaf_key(leaf) for leaf in leaves]
@@ -70,6 +72,7 @@ class Compiled:
         self._input_dtypes = [node.dtype for node in graph.inputs]
         self._mixed = any(leaf is not None for leaf in staged.carried)
         self._single = staged.structure.is_leaf() and len(self._avals) == 1
+        self.traced = traced
         self.graph = graph
 
     def __call__(self, *args: Any) -> Any:

@@ -41,14 +41,9 @@ class Options:
     target: tuple[str, str, int] = dataclasses.field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if self.backend not in BACKENDS:
-            raise ConfigError(
-                f"unknown backend {self.backend!r}", hint=f"choose one of {', '.join(map(repr, BACKENDS))}"
-            )
-        if self.renderer not in RENDERERS:
-            raise ConfigError(
-                f"unknown renderer {self.renderer!r}", hint=f"choose one of {', '.join(map(repr, RENDERERS))}"
-            )
+        for kind, chosen, known in (("backend", self.backend, BACKENDS), ("renderer", self.renderer, RENDERERS)):
+            if chosen not in known:
+                raise ConfigError(f"unknown {kind} {chosen!r}", hint=f"choose one of {', '.join(map(repr, known))}")
         if type(self.threads) is not int or self.threads < 1:
             raise ConfigError(f"threads must be a positive integer, not {self.threads!r}")
         if not isinstance(self.cache_dir, (str, os.PathLike)):
@@ -66,22 +61,23 @@ def default_cache_dir() -> str:
     return str(Path(base) / "defnpy")
 
 
-def _from_environment() -> Options:
-    backend = os.environ.get("DEFNPY_BACKEND", "cpu")
-    if backend not in BACKENDS:
+def _choice(kind: str, known: tuple[str, ...]) -> str:
+    """The backend or renderer that the environment names; the first one where it names none."""
+    variable = f"DEFNPY_{kind.upper()}"
+    chosen = os.environ.get(variable, known[0])
+    if chosen not in known:
         raise ConfigError(
-            f"DEFNPY_BACKEND={backend!r} names no backend",
-            hint=f"set it to one of {', '.join(BACKENDS)}, or unset it",
+            f"{variable}={chosen!r} names no {kind}", hint=f"set it to one of {', '.join(known)}, or unset it"
         )
+    return chosen
+
+
+def _from_environment() -> Options:
+    backend = _choice("backend", BACKENDS)
     verify = os.environ.get("DEFNPY_VERIFY", "0")
     if verify not in ("0", "1"):
         raise ConfigError(f"DEFNPY_VERIFY={verify!r} is neither 0 nor 1", hint="set DEFNPY_VERIFY=1 or unset it")
-    renderer = os.environ.get("DEFNPY_RENDERER", "llvm")
-    if renderer not in RENDERERS:
-        raise ConfigError(
-            f"DEFNPY_RENDERER={renderer!r} names no renderer",
-            hint=f"set it to one of {', '.join(RENDERERS)}, or unset it",
-        )
+    renderer = _choice("renderer", RENDERERS)
     threads = os.environ.get("DEFNPY_NUM_THREADS", "")
     if threads and not (threads.isdecimal() and int(threads) > 0):
         raise ConfigError(

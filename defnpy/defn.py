@@ -233,12 +233,13 @@ class Defn(Generic[P, R]):
 
     def _compiled(self, positional: tuple[Any, ...], static: dict[str, Any], backend: str) -> Compiled:
         staged = stage(self.function, positional, static)
-        graph = optimize(strengthen(staged.graph))
-        traced = [i for i, leaf in enumerate(tree.leaves(positional)) if is_tensor(leaf)]
+        traced = strengthen(staged.graph)
+        graph = optimize(traced)
+        numbers = [i for i, leaf in enumerate(tree.leaves(positional)) if is_tensor(leaf)]
         gone = self._donated(positional) if self._donate else []
-        donated = [number for number, i in enumerate(traced) if gone and gone[i]]
+        donated = [number for number, i in enumerate(numbers) if gone and gone[i]]
         executable = load_backend(backend).compile(graph, donated)
-        return Compiled(staged, graph, executable, positional, self.__name__)
+        return Compiled(staged, traced, graph, executable, positional, self.__name__)
 
     def _warn(self, key: Any, positional: tuple[Any, ...]) -> None:
         names = [
@@ -272,9 +273,8 @@ class Defn(Generic[P, R]):
         prints as a text; see :class:`Explanation`.
         """
         positional, static = self._bound(args, static)
-        traced = strengthen(stage(self.function, positional, static).graph)
         compiled = self._compiled(positional, static, self._target()[0])
-        return Explanation(self.__name__, traced, compiled, compiled.measure(*positional) if measure else None)
+        return Explanation(self.__name__, compiled, compiled.measure(*positional) if measure else None)
 
     def source(self, *args: Any, **static: Any) -> str:
         """The generated program for these arguments (tensors or :func:`spec`), as text."""

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 from .backends.base import MemoryReport, StepReport
 from .compiled import Compiled
-from .ir.expr import Graph
 from .ir.show import difference, show
 from .passes.pipeline import PASSES
 
@@ -55,11 +54,11 @@ class Explanation:
     <BLANKLINE>
     """
 
-    def __init__(self, name: str, traced: Graph, compiled: Compiled, seconds: list[float] | None) -> None:
+    def __init__(self, name: str, compiled: Compiled, seconds: list[float] | None) -> None:
         self.name = name
-        self.traced = traced
+        self.traced = compiled.traced
         self.passes: list[tuple[str, str]] = []
-        graph = traced
+        graph = compiled.traced
         for run in PASSES:
             before, graph = graph, run(graph)
             self.passes.append((run.__name__, difference(before, graph)))

@@ -61,6 +61,11 @@ class Emitted:
     sizes: list[int]
     checks: list[tuple[Expr, int]]
 
+    @property
+    def lengths(self) -> dict[str, int]:
+        """The sizes by name."""
+        return dict(zip(self.kernel.sizes, self.sizes, strict=True))
+
 
 def emit(group: Group, plan: Schedule, stored: set[Expr], names: dict[Expr, str], title: str) -> Emitted:
     """The kernel of ``group``; ``stored`` are its members that somebody reads from memory."""

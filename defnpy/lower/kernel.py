@@ -19,8 +19,8 @@ from ..ir.op import Op
 
 __all__ = [
     "Bound", "Buffer", "Compute", "Fold", "FoldStore", "Index", "Kernel", "Literal", "Load", "Loop", "Operand",
-    "Position", "Set", "Statement", "Store", "Term", "affine", "collapse", "identity",
-    "parallel_variable", "sizes_in", "slides", "structure", "walk",
+    "Position", "Set", "Statement", "Store", "Term", "affine", "collapse", "executions",
+    "identity", "parallel_variable", "sizes_in", "slides", "structure", "walk",
 ]  # fmt: skip
 
 
@@ -183,6 +183,15 @@ def walk(body: list[Statement]) -> Iterator[Statement]:
         yield statement
         if isinstance(statement, Loop):
             yield from walk(statement.body)
+
+
+def executions(body: list[Statement], sizes: dict[str, int], times: int = 1) -> Iterator[tuple[Statement, int]]:
+    """All statements but loops, and how often each is carried out."""
+    for statement in body:
+        if isinstance(statement, Loop):
+            yield from executions(statement.body, sizes, times * sizes[statement.size])
+        else:
+            yield statement, times
 
 
 def parallel_variable(body: list[Statement], scratch: frozenset[str]) -> str:

@@ -49,7 +49,7 @@ def in_parts(emitted: Emitted) -> tuple[Emitted, Emitted] | None:
     if found is None:
         return None
     before, loop, after = found
-    sizes = dict(zip(kernel.sizes, emitted.sizes, strict=True))
+    sizes = emitted.lengths
     length = max(1, PART // max(1, _points(loop.body, sizes)))  # the inner loops may be empty
     count = sizes[loop.size] // length
     if count < PARTS:

@@ -152,23 +152,13 @@ def strided(node: Expr, place: Collection[Expr]) -> tuple[Expr, Any, int] | None
     strides = [shapes.size(node.shape[a + 1 :]) for a in range(node.ndim)]
     seen = np.lib.stride_tricks.as_strided(start, node.shape, strides)
     for step in reversed(chain):
-        params = step.kwargs
-        if step.op.name == "permute_dims":
-            seen = seen.transpose(params["axes"])
-        elif step.op.name == "broadcast_to":
-            seen = np.broadcast_to(seen, params["shape"])
-        elif step.op.name == "slice":
-            parts = zip(params["starts"], params["stops"], params["steps"], strict=True)
-            seen = seen[tuple(slice(*part) for part in parts)]
-        elif step.op.name == "flip":
-            seen = np.flip(seen, params["axis"])
-        elif step.op.name == "windows":
-            seen = step.op.body(seen, **params)
-        elif step.op.name == "reshape":
-            try:
-                seen = np.reshape(seen, params["shape"], copy=False)
-            except ValueError:
-                return None
+        if step.op.name != "reshape":
+            seen = step.op.body(seen, **step.kwargs)
+            continue
+        try:
+            seen = np.reshape(seen, step.kwargs["shape"], copy=False)
+        except ValueError:
+            return None
     return node, seen, start.__array_interface__["data"][0]
 
 

@@ -7,7 +7,7 @@ every point of the iteration space, what the kernel does there.
 from __future__ import annotations
 
 from .emit import Emitted
-from .kernel import Compute, FoldStore, Load, Loop, Statement, Store
+from .kernel import Compute, FoldStore, Load, Loop, Statement, Store, executions, walk
 from .products import Product
 
 __all__ = ["crew", "share"]
@@ -24,15 +24,13 @@ def share(emitted: Emitted, threads: int) -> tuple[int, int, int]:
     kernel = emitted.kernel
     if not kernel.parallel:
         return 1, 1, 1
-    sizes = dict(zip(kernel.sizes, emitted.sizes, strict=True))
-    extent, inner = 1, False
-    for loop in _loops(kernel.body):
-        if loop.variable == kernel.parallel:
-            extent = sizes[loop.size]
-            inner = inner or any(isinstance(s, Loop) for s in loop.body)
+    sizes = emitted.lengths
+    loops = [s for s in walk(kernel.body) if isinstance(s, Loop) and s.variable == kernel.parallel]
+    extent = sizes[loops[0].size]  # they all have it
+    inner = any(isinstance(s, Loop) for loop in loops for s in loop.body)
     grain = 1 if inner else LINE
-    worth = int(_nanoseconds(kernel.body, sizes) / WORTH)
-    return extent, max(1, min(threads, MOST, worth, -(-extent // grain))), grain
+    nanoseconds = sum(times * _cost(s) for s, times in executions(kernel.body, sizes))
+    return extent, max(1, min(threads, MOST, int(nanoseconds / WORTH), -(-extent // grain))), grain
 
 
 def crew(product: Product, threads: int) -> int:
@@ -40,18 +38,7 @@ def crew(product: Product, threads: int) -> int:
     return max(1, min(threads, MOST, int(product.flops * FLOP / WORTH)))
 
 
-def _loops(body: list[Statement]) -> list[Loop]:
-    found = [s for s in body if isinstance(s, Loop)]
-    return found + [inner for loop in found for inner in _loops(loop.body)]
-
-
-def _nanoseconds(body: list[Statement], sizes: dict[str, int]) -> float:
-    total = 0.0
-    for s in body:
-        if isinstance(s, Loop):
-            total += sizes[s.size] * _nanoseconds(s.body, sizes)
-        elif isinstance(s, Compute):
-            total += CHEAP if s.op.cheap else DEAR
-        elif isinstance(s, (Load, Store, FoldStore)):
-            total += MEMORY
-    return total
+def _cost(s: Statement) -> float:
+    if isinstance(s, Compute):
+        return CHEAP if s.op.cheap else DEAR
+    return MEMORY if isinstance(s, (Load, Store, FoldStore)) else 0.0

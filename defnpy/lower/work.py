@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..ir.expr import Expr
 from ..shapes import size
 from .emit import Emitted
-from .kernel import Compute, Fold, FoldStore, Load, Loop, Statement, Store
+from .kernel import Compute, Fold, FoldStore, Load, Store, executions
 from .products import Product
 
 __all__ = ["kernel_work", "product_work"]
@@ -17,9 +17,13 @@ def kernel_work(emitted: Emitted) -> tuple[int, int]:
     A buffer counts once however often it is read, as caches make it, and a gather only what it can have read.
     Operations are those on floats, a transcendental function being one.
     """
-    sizes = dict(zip(emitted.kernel.sizes, emitted.sizes, strict=True))
     accesses: dict[str, int] = {}
-    operations = _count(emitted.kernel.body, sizes, 1, accesses)
+    operations = 0
+    for s, times in executions(emitted.kernel.body, emitted.lengths):
+        if isinstance(s, (Compute, Fold, FoldStore)):
+            operations += times * (s.dtype.kind == "f")
+        if isinstance(s, (Load, Store, FoldStore)):
+            accesses[s.buffer] = accesses.get(s.buffer, 0) + times
     moved = 0
     for buffer, source in zip(emitted.kernel.buffers, emitted.buffers, strict=True):
         if buffer.role == "scratch" or buffer.name not in accesses:
@@ -35,15 +39,3 @@ def product_work(product: Product) -> tuple[int, int]:
     """Bytes and operations of a matrix product."""
     elements = product.batch * (product.m * product.k + product.k * product.n + product.m * product.n)
     return elements * product.node.dtype.itemsize, product.flops
-
-
-def _count(body: list[Statement], sizes: dict[str, int], times: int, accesses: dict[str, int]) -> int:
-    operations = 0
-    for s in body:
-        if isinstance(s, Loop):
-            operations += _count(s.body, sizes, times * sizes[s.size], accesses)
-        elif isinstance(s, (Compute, Fold, FoldStore)):
-            operations += times * (s.dtype.kind == "f")
-        if isinstance(s, (Load, Store, FoldStore)):
-            accesses[s.buffer] = accesses.get(s.buffer, 0) + times
-    return operations

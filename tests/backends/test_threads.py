@@ -30,6 +30,11 @@ def linked(f: Any, *args: Any) -> Any:
     return CpuBackend().compile(f.compile(*args).graph)._linked
 
 
+def most_threads(f: Any, *args: Any) -> int:
+    """The threads of the step that most of them share."""
+    return max(table.threads for table in linked(f, *args).tables)
+
+
 def on(count: int, f: Any, *args: Any) -> list[np.ndarray]:
     with dp.config(threads=count, backend="cpu"):
         return [np.asarray(y) for y in dp.tree.leaves(f(*args))]
@@ -54,7 +59,7 @@ SAME_BITS: dict[str, Callable[..., Any]] = {
 def test_any_number_of_threads_gives_the_same_bits(name: str) -> None:
     f = dp.defn(SAME_BITS[name])
     with dp.config(threads=7):
-        assert linked(f, LARGE).threads > 1, "nothing is shared here"
+        assert most_threads(f, LARGE) > 1, "nothing is shared here"
     alone = on(1, f, LARGE)
     for count in (2, 3, 7, 2):  # 7 is more than the cores of most test machines
         for found, expected in zip(on(count, f, LARGE), alone, strict=True):
@@ -159,7 +164,7 @@ def test_a_bad_index_in_a_shared_step_is_the_first_one() -> None:
     f = dp.defn(lambda x, i: x[i] * 2)
     x, index = np.arange(1000.0), np.arange(1_000_000) % 1000
     with dp.config(threads=4, backend="cpu"):
-        assert linked(f, x, index).threads > 1
+        assert most_threads(f, x, index) > 1
         np.testing.assert_array_equal(f(x, index), x[index] * 2)
         for bad in ([999_999], [750_000, 300_000, 999_000], [0], [249_999, 250_000], [10, 600_000]):
             wrong = index.copy()

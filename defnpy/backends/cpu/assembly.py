@@ -27,6 +27,7 @@ from ...lower.kernel import (
     Store,
 )
 from .instructions import Instructions, Value, literal, llvm_type
+from .machine import words
 
 __all__ = ["SIGNATURE", "assemble", "entry"]
 
@@ -59,23 +60,18 @@ def entry(symbol: str, body: str, buffers: list[Buffer], sizes: int) -> str:
 
     A scratch buffer lies once for every thread, as many bytes apart as the size after the kernel's own says.
     """
-    lines, arguments, scratch = [], [], sizes
-    for i, buffer in enumerate(buffers):
-        lines.append(f"  %q{i} = getelementptr inbounds ptr, ptr %buffers, i64 {i}")
-        lines.append(f"  %p{i} = load ptr, ptr %q{i}")
-        arguments.append(f"ptr %p{i}")
-        if buffer.role == "scratch":
-            lines.append(f"  %d{i} = getelementptr inbounds i64, ptr %sizes, i64 {scratch}")
-            lines.append(f"  %e{i} = load i64, ptr %d{i}")
-            lines.append(f"  %f{i} = mul i64 %e{i}, %thread")
-            lines.append(f"  %r{i} = getelementptr inbounds i8, ptr %p{i}, i64 %f{i}")
-            arguments[-1] = f"ptr %r{i}"
-            scratch += 1
-    for i in range(sizes):
-        lines.append(f"  %s{i} = getelementptr inbounds i64, ptr %sizes, i64 {i}")
-        lines.append(f"  %n{i} = load i64, ptr %s{i}")
-        arguments.append(f"i64 %n{i}")
-    arguments += ["i64 %first", "i64 %last"]
+    pointers, numbers = [f"p{i}" for i in range(len(buffers))], [f"n{i}" for i in range(sizes)]
+    scratch = [i for i, buffer in enumerate(buffers) if buffer.role == "scratch"]
+    each = [f"each{i}" for i in scratch]
+    lines = [
+        words("buffers", dict.fromkeys(pointers, "ptr")),
+        words("sizes", dict.fromkeys(numbers + each, "i64")),
+    ]
+    for i in scratch:
+        lines.append(f"  %before{i} = mul i64 %each{i}, %thread")
+        lines.append(f"  %row{i} = getelementptr inbounds i8, ptr %p{i}, i64 %before{i}")
+        pointers[i] = f"row{i}"
+    arguments = [*[f"ptr %{p}" for p in pointers], *[f"i64 %{n}" for n in numbers], "i64 %first", "i64 %last"]
     head = f"define i32 @{symbol}({SIGNATURE}) nounwind {{"
     return "\n".join([head, *lines, f"  %status = call i32 @{body}({', '.join(arguments)})", "  ret i32 %status", "}"])
 
@@ -220,9 +216,9 @@ class _Assembler:
             return self.code.emit(f"{'fmul' if floating else 'mul'} {t} {total.text}, {value.text}", total.dtype)
         if kind in ("max", "min"):
             if floating:  # NaN if either is
-                return self.code.declared(f"llvm.{kind}imum.f{8 * total.dtype.itemsize}", [total, value], total.dtype)
+                return self.code.intrinsic(f"llvm.{kind}imum.f{8 * total.dtype.itemsize}", [total, value], total.dtype)
             name = ("s" if total.dtype.kind == "i" else "u") + kind
-            return self.code.declared(f"llvm.{name}.{t}", [total, value], total.dtype)
+            return self.code.intrinsic(f"llvm.{name}.{t}", [total, value], total.dtype)
         return self.code.both("or" if kind == "any" else "and", total, value)
 
     def _operand(self, operand: Operand) -> Value:

@@ -6,6 +6,7 @@ import functools
 import sys
 import time
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy as np
 from ...config import current as options
 from ...errors import IndexingError, Mismatch
 from ...ir.expr import Expr, Graph
+from ...lower.emit import FAILED
 from ...lower.program import KernelStep, ProductStep, Program, lower
 from ...lower.work import kernel_work, product_work
 from ...shapes import size
@@ -20,7 +22,7 @@ from ..base import Array, MemoryReport, StepReport
 from ..reference import located
 from . import cache, native, prelude
 from .driver import readable
-from .link import Frame, Linked
+from .link import Frame, Linked, Segment
 from .render import render
 
 __all__ = ["CpuBackend", "CpuExecutable"]
@@ -85,7 +87,14 @@ class CpuExecutable:
             made[i] = given[number] if alone else given[number].copy()
         return [np.empty(*self._made[i]) if array is None else array for i, array in enumerate(made)]
 
-    def _with_calls(self, given: list[Array], made: list[Array], frame: Frame) -> list[Array]:
+    def _with_calls(
+        self,
+        given: list[Array],
+        made: list[Array],
+        frame: Frame,
+        look: Callable[[Segment, list[Any]], None] = lambda segment, arrays: None,
+    ) -> list[Array]:
+        """Run segment by segment; ``look`` is called with the arrays by slot before each library call."""
         linked = self._linked
         arrays: list[Any] = [*given, *made, *frame.temporaries]
         arrays += [None] * (len(linked.slots) - len(arrays))
@@ -94,6 +103,7 @@ class CpuExecutable:
                 status = self._run(address, id(given), id(made))
                 if status:
                     self._fail(frame, number, status)
+            look(segment, arrays)
             if segment.call is not None:
                 arrays[segment.slot] = array = segment.call(arrays)
                 frame.slots[segment.slot] = array.ctypes.data
@@ -110,14 +120,16 @@ class CpuExecutable:
 
     def _fail(self, frame: Frame, segment: int, status: int) -> None:
         """Raise the error of a bounds check."""
-        step = self._linked.segments[segment].steps[(status >> 32) - 1]
-        assert step.kernel is not None
+        number = (status >> 32) - 1
+        step, source = self._linked.segments[segment].steps[number], self._linked.segments[segment].sources[number]
+        assert isinstance(source, KernelStep)
         if step.threads > 1:
-            # Several threads may have failed at once. Alone the step fails at the first bad index.
-            status = native.Alone(step, frame, threads=1).run()
-        name = next(n for n in step.kernel.scratch if n.endswith("failed_index"))
+            # Several threads may have failed at once. On one the step fails at the first bad index.
+            words = native.Steps([replace(step, threads=1)]).frame(frame.slots, 0, 0)
+            status = self._run(words.ctypes.data, id(_NOTHING), id(_NOTHING))
+        name = next(n for n in source.scratch if n.endswith(FAILED))
         failed = frame.temporaries[self._linked.slots[name] - self._linked.first_temporary].reshape(-1)[0]
-        node, axis = step.kernel.emitted.checks[(status & 0xFFFFFFFF) - 1]
+        node, axis = source.emitted.checks[(status & 0xFFFFFFFF) - 1]
         position = node.kwargs["axes"].index(axis) + 1
         index = int(failed.astype(node.args[position].dtype))  # an unsigned index was kept as its bits
         n = node.args[0].shape[axis]
@@ -172,18 +184,12 @@ class CpuExecutable:
 
     def measure(self, inputs: Sequence[Array], repeats: int) -> list[float]:
         """Seconds of every step by itself, the least of ``repeats``, on the memory of a whole call before."""
-        linked, frame = self._linked, Frame(self._linked)
-        given, made = list(inputs), [np.empty(shape, dtype) for shape, dtype in self._made]
-        for i, number in self._donated:
-            made[i] = given[number].copy()
-        arrays: list[Any] = [*given, *made, *frame.temporaries]
-        arrays += [None] * (len(linked.slots) - len(arrays))
-        seconds = []
-        for number, (segment, address) in enumerate(zip(linked.segments, frame.addresses, strict=True)):
-            status = self._run(address, id(given), id(made)) if segment.steps else 0
-            if status:
-                self._fail(frame, number, status)
-            alone: list[Callable[[], Any]] = [native.Alone(step, frame, step.threads).run for step in segment.steps]
+        frame, given = Frame(self._linked), list(inputs)
+        seconds: list[float] = []
+
+        def look(segment: Segment, arrays: list[Any]) -> None:
+            frames = [native.Steps([step]).frame(frame.slots, 0, 0) for step in segment.steps]
+            alone = [functools.partial(self._run, words.ctypes.data, id(_NOTHING), id(_NOTHING)) for words in frames]
             if segment.call is not None:
                 alone.append(functools.partial(segment.call, arrays))
             for run in alone:
@@ -193,9 +199,8 @@ class CpuExecutable:
                     run()
                     best = min(best, time.perf_counter() - began)
                 seconds.append(best)
-            if segment.call is not None:
-                arrays[segment.slot] = array = segment.call(arrays)
-                frame.slots[segment.slot] = array.ctypes.data
+
+        self._with_calls(given, self._reused(given), frame, look)  # the caller holds the inputs: nothing is reused
         return seconds
 
 
@@ -206,6 +211,7 @@ def _holders(arrays: list[Array], number: int) -> int:
 
 
 _ALONE = _holders([np.empty(1)], 0)  # of an array that only the list holds
+_NOTHING: list[Any] = []
 
 
 def _lines(node: Expr) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ import llvmlite.binding as llvm
 from ...dtypes import DType
 from ...lower.products import Product
 from .compile import machine_code
+from .machine import words
 
 __all__ = ["gemm", "split"]
 
@@ -33,11 +34,7 @@ declare void @{blas}(i32, i32, i32, i32, i32, i32, {t}, ptr, i32, ptr, i32, {t},
 
 define i32 @gemm(ptr %buffers, ptr %sizes, i64 %first, i64 %last, i64 %thread) {{
 entry:
-  %a = load ptr, ptr %buffers
-  %b_at = getelementptr ptr, ptr %buffers, i64 1
-  %b = load ptr, ptr %b_at
-  %c_at = getelementptr ptr, ptr %buffers, i64 2
-  %c = load ptr, ptr %c_at
+{buffers}
 {loads}
   %count = sub i64 %last, %first
   %rows = icmp eq i64 %n18, 0
@@ -72,7 +69,7 @@ entry:
 loop:
   %i = phi i64 [ %pair, %entry ], [ %i1, %next ]
   %a_outer = mul i64 %i, %n12
-  %a_at = add i64 %a_from, %a_outer
+  %a_place = add i64 %a_from, %a_outer
   %b_outer = mul i64 %i, %n13
   %b_place = add i64 %b_from, %b_outer
   %c_outer = mul i64 %i, %n14
@@ -81,7 +78,7 @@ loop:
 inner:
   %j = phi i64 [ 0, %loop ], [ %j1, %inner ]
   %a_inner = mul i64 %j, %n15
-  %a_this = add i64 %a_at, %a_inner
+  %a_this = add i64 %a_place, %a_inner
   %a_pointer = getelementptr {t}, ptr %a, i64 %a_this
   %b_inner = mul i64 %j, %n16
   %b_this = add i64 %b_place, %b_inner
@@ -122,33 +119,28 @@ def _one_thread() -> Iterator[None]:
 
 
 @functools.cache
-def _library() -> ctypes.CDLL | None:
-    """The library, or None where the wheel is not installed."""
+def _library() -> ctypes.CDLL:
+    """The library; raises ImportError where the wheel is not installed."""
     spec = importlib.util.find_spec("scipy_openblas32")
     folders = [Path(folder) / "lib" for folder in (spec.submodule_search_locations or [])] if spec else []
     files = [file for folder in folders for file in sorted(folder.glob("*scipy_openblas*"))]
     found = [file for file in files if ".so" in file.name or file.suffix in (".dylib", ".dll")]
     if not found:
-        return None
+        raise ImportError("matrix products need OpenBLAS's C interface: pip install scipy-openblas32")
     with _one_thread():
         return ctypes.CDLL(str(found[0]))
-
-
-def available() -> bool:
-    """Whether there is a BLAS to call."""
-    return _library() is not None
 
 
 @functools.cache
 def gemm(dtype: DType) -> int:
     """The address of the step function of products of ``dtype``, of the kernels' common signature."""
     library, name = _library(), _C_NAMES[str(dtype)]
-    assert library is not None
     llvm.add_symbol(name, ctypes.cast(getattr(library, name), ctypes.c_void_p).value)
-    loads = "\n".join(
-        f"  %s{i} = getelementptr i64, ptr %sizes, i64 {i}\n  %n{i} = load i64, ptr %s{i}" for i in range(_SIZES)
+    buffers = words("buffers", dict.fromkeys("abc", "ptr"))
+    loads = words("sizes", {f"n{i}": "i64" for i in range(_SIZES)})
+    text = _TEXT.format(
+        blas=name, t={"float32": "float", "float64": "double"}[str(dtype)], loads=loads, buffers=buffers
     )
-    text = _TEXT.format(blas=name, t={"float32": "float", "float64": "double"}[str(dtype)], loads=loads)
     return machine_code(text, ("gemm",))[0]
 
 

@@ -25,8 +25,8 @@ from . import mathematics
 
 __all__ = ["Instructions", "Operand", "Value", "literal", "llvm_type"]
 
-BOOL, F64, I32, I64 = (np.dtype(name) for name in ("bool", "float64", "int32", "int64"))
-_TYPES = {("f", 2): "half", ("f", 4): "float", ("f", 8): "double"}
+BOOL, I32, I64 = (np.dtype(name) for name in ("bool", "int32", "int64"))
+_FLOATS = {4: "float", 8: "double"}
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def llvm_type(dtype: DType) -> str:
     """A dtype in registers; a bool is one bit."""
     if dtype.kind == "b":
         return "i1"
-    return _TYPES[dtype.kind, dtype.itemsize] if dtype.kind == "f" else f"i{8 * dtype.itemsize}"
+    return _FLOATS[dtype.itemsize] if dtype.kind == "f" else f"i{8 * dtype.itemsize}"
 
 
 def literal(value: Any, dtype: DType) -> Value:
@@ -79,12 +79,7 @@ _PYTHON: dict[type, Callable[[Any, Any], Any]] = {
     ast.Eq: operator.eq, ast.NotEq: operator.ne, ast.Lt: operator.lt, ast.LtE: operator.le,
     ast.Gt: operator.gt, ast.GtE: operator.ge,
 }  # fmt: skip
-_INTRINSICS = {"sqrt": "sqrt", "floor": "floor", "ceil": "ceil", "trunc": "trunc", "rint": "rint",
-               "fma": "fma", "copysign": "copysign"}  # fmt: skip
-_C_LIBRARY = {
-    "exp", "exp2", "expm1", "log", "log1p", "log2", "log10", "sin", "cos", "tan", "asin", "acos", "atan", "atan2",
-    "sinh", "cosh", "tanh", "asinh", "acosh", "atanh", "erf", "erfc", "pow", "cbrt", "hypot", "nextafter",
-}  # fmt: skip
+_INTRINSICS = {"sqrt", "floor", "ceil", "trunc", "rint", "fma", "copysign"}
 _BUILT_IN = {*_INTRINSICS, "abs", "as_int", "as_float", "invert", "fmod", "quotient", "rest", "ushr"}
 _CASTS = {name: np.dtype(name) for name in "float32 float64 int32 int64 uint32 uint64".split()}
 
@@ -93,7 +88,7 @@ _CASTS = {name: np.dtype(name) for name in "float32 float64 int32 int64 uint32 u
 class Instructions:
     """Straight-line code under construction: every method appends to ``lines`` and returns the value."""
 
-    declarations: dict[str, None] = field(default_factory=dict)  # of intrinsics and of the C library
+    declarations: dict[str, None] = field(default_factory=dict)  # of intrinsics
     lines: list[str] = field(default_factory=list)
     count: int = 0
 
@@ -177,17 +172,12 @@ class Instructions:
         """The same bits as another dtype."""
         return self.emit(f"bitcast {llvm_type(a.dtype)} {a.text} to {llvm_type(dtype)}", dtype)
 
-    def call(self, name: str, args: Sequence[Value], dtype: DType) -> Value:
-        """A call of a declared or defined function."""
+    def intrinsic(self, name: str, args: Sequence[Value], dtype: DType) -> Value:
+        """A call of one of LLVM's own functions."""
+        types = ", ".join(llvm_type(a.dtype) for a in args)
+        self.declarations[f"declare {llvm_type(dtype)} @{name}({types})"] = None
         arguments = ", ".join(f"{llvm_type(a.dtype)} {a.text}" for a in args)
         return self.emit(f"call {llvm_type(dtype)} @{name}({arguments})", dtype)
-
-    def declared(self, name: str, args: Sequence[Value], dtype: DType) -> Value:
-        """A call of an intrinsic or of the C library."""
-        types = ", ".join(llvm_type(a.dtype) for a in args)
-        attributes = "" if name.startswith("llvm.") else " nounwind willreturn memory(none)"
-        self.declarations[f"declare {llvm_type(dtype)} @{name}({types}){attributes}"] = None
-        return self.call(name, args, dtype)
 
     def apply(self, name: str, operands: Sequence[Operand]) -> Value:
         """A function of the dialect, by the name that templates use."""
@@ -198,7 +188,7 @@ class Instructions:
         x = args[0]
         if name in _INTRINSICS:
             suffix = f"f{8 * x.dtype.itemsize}"
-            return self.declared(f"llvm.{_INTRINSICS[name]}.{suffix}", args, x.dtype)
+            return self.intrinsic(f"llvm.{name}.{suffix}", args, x.dtype)
         if name == "abs":
             return self._absolute(x)
         if name == "as_int":
@@ -217,7 +207,7 @@ class Instructions:
 
     def _absolute(self, x: Value) -> Value:
         if x.dtype.kind == "f":
-            return self.declared(f"llvm.fabs.f{8 * x.dtype.itemsize}", [x], x.dtype)
+            return self.intrinsic(f"llvm.fabs.f{8 * x.dtype.itemsize}", [x], x.dtype)
         if x.dtype.kind == "u":
             return x
         return self.select(self.compare(ast.Lt, x, literal(0, x.dtype)), self.negative(x), x)
@@ -225,12 +215,9 @@ class Instructions:
     def _dialect(self, name: str, args: Sequence[Operand]) -> Any:
         given = next(a.dtype for a in args if isinstance(a, Value))
         function = mathematics.find(name, given)
-        if function is not None:
-            return _Walker(self, {}, given).function(function, args)
-        if given.kind != "f" or name not in _C_LIBRARY:
+        if function is None:
             raise NotImplementedError(f"{name} of {given} in the scalar dialect")
-        values = [a if isinstance(a, Value) else literal(a, given) for a in args]
-        return self.declared(name + ("f" if given.itemsize == 4 else ""), values, given)
+        return _Walker(self, {}, given).function(function, args)
 
 
 @functools.lru_cache(maxsize=4096)

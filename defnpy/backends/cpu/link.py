@@ -16,40 +16,27 @@ from ...errors import Mismatch
 from ...ir.expr import Expr
 from ...lower.fuse import VIEWS
 from ...lower.memory import ALIGNMENT
-from ...lower.program import CallStep, KernelStep, Program
+from ...lower.program import CallStep, KernelStep, ProductStep, Program
 from ..base import Array
 from ..reference import located
-from . import blas, native
+from . import blas
 from .compile import Function, functions
+from .native import Step, Steps
 
-__all__ = ["Frame", "Linked", "Step"]
-
-
-@dataclass
-class Step:
-    """A native step: its function, the slots of its buffers, its size arguments, and how threads share it."""
-
-    address: int
-    buffers: list[int]
-    sizes: list[int]
-    extent: int
-    threads: int
-    grain: int
-    kernel: KernelStep | None
+__all__ = ["Frame", "Linked", "Segment"]
 
 
 @dataclass
 class Segment:
-    """Native steps in a row, then a library call, if one follows: a function of the frame's arrays and its slot.
+    """Native steps in a row, then a library call, if one follows.
 
-    most: the buffers of the step that has most.
+    sources: what each step was lowered as. call: a function of the frame's arrays; slot: where its result goes.
     """
 
     steps: list[Step] = field(default_factory=list)
+    sources: list[KernelStep | ProductStep] = field(default_factory=list)
     call: Callable[[list[Any]], Array] | None = None
     slot: int = -1
-    table: Any = None
-    most: int = 0
 
 
 class Linked:
@@ -72,21 +59,20 @@ class Linked:
         address = dict(zip(map(id, kernels), self.functions, strict=True))
         self.segments = [Segment()]
         for step in program.steps:
+            segment = self.segments[-1]
             if isinstance(step, CallStep):
-                self.segments[-1].call = self._library_call(step.node)
-                self.segments[-1].slot = self.slots[names[step.node]]
+                segment.call = self._library_call(step.node)
+                segment.slot = self.slots[names[step.node]]
                 self.segments.append(Segment())
             elif isinstance(step, KernelStep):
-                self.segments[-1].steps.append(self._launch(step, address[id(step)].address))
+                segment.steps.append(self._launch(step, address[id(step)].address))
+                segment.sources.append(step)
             else:
-                self.segments[-1].steps.append(self._product(step))
+                segment.steps.append(self._product(step))
+                segment.sources.append(step)
         if len(self.segments) > 1 and not self.segments[-1].steps:
             self.segments.pop()
-        self._kept: list[Any] = []
-        for segment in self.segments:
-            segment.table = self._table(segment.steps)
-            segment.most = max([len(s.buffers) for s in segment.steps], default=0)
-        self.threads = max([s.threads for segment in self.segments for s in segment.steps], default=1)
+        self.tables = [Steps(segment.steps) for segment in self.segments]
 
     def _launch(self, step: KernelStep, address: int) -> Step:
         scratch, buffers, strides = iter(step.scratch), [], []
@@ -97,25 +83,13 @@ class Linked:
                 temporary = self.program.temporaries[self.slots[name] - self.first_temporary]
                 strides.append(temporary.shape[1] * temporary.dtype.itemsize)
         sizes = [*step.emitted.sizes, *strides]
-        return Step(address, buffers, sizes, step.extent, step.threads, step.grain, step)
+        return Step(address, buffers, sizes, step.extent, step.threads, step.grain)
 
-    def _product(self, step: Any) -> Step:
+    def _product(self, step: ProductStep) -> Step:
         product = step.product
         sizes, extent, grain = blas.split(product)
         buffers = [self.slots[self.program.names[n]] for n in (product.left.base, product.right.base, product.node)]
-        return Step(blas.gemm(product.node.dtype), buffers, sizes, extent, step.threads, grain, None)
-
-    def _table(self, steps: Sequence[Step]) -> np.ndarray[Any, np.dtype[np.int64]]:
-        """The records of the steps, as ``native`` reads them."""
-        table = np.zeros((len(steps), native.STEP_WORDS), np.int64)
-        for record, step in zip(table, steps, strict=True):
-            buffers, sizes = np.array(step.buffers, np.int64), np.array(step.sizes or [0], np.int64)
-            self._kept += [buffers, sizes]
-            record[:] = (
-                step.address, buffers.ctypes.data, len(buffers), sizes.ctypes.data,
-                step.extent, step.threads, step.grain,
-            )  # fmt: skip
-        return table
+        return Step(blas.gemm(product.node.dtype), buffers, sizes, extent, step.threads, grain)
 
     # -- library calls ---------------------------------------------------------------------------------------------
 
@@ -174,13 +148,5 @@ class Frame:
             self.slots[i] = raw.ctypes.data + begin
             self.temporaries.append(array)
         self._raw = raw
-        shared = native.pool(linked.threads).address if linked.threads > 1 else 0
-        slots = self.slots.ctypes.data
-        self._words = np.array(
-            [
-                (s.table.ctypes.data, len(s.steps), slots, linked.inputs, len(linked.made), shared, s.most)
-                for s in linked.segments
-            ],
-            np.int64,
-        )
-        self.addresses = [row.ctypes.data for row in self._words]
+        self._words = [table.frame(self.slots, linked.inputs, len(linked.made)) for table in linked.tables]
+        self.addresses = [words.ctypes.data for words in self._words]

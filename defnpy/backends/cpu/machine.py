@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import llvmlite
 import llvmlite.binding as llvm
 
-__all__ = ["compile_module", "describe", "load", "target_machine"]
+__all__ = ["compile_module", "describe", "load", "target_machine", "words"]
 
 _engines: list[Any] = []  # they own the machine code
 
@@ -47,6 +48,14 @@ def compile_module(text: str, level: int = 3) -> bytes:
     builder = llvm.create_pass_builder(machine, tuning)
     builder.getModulePassManager().run(module, builder)
     return bytes(machine.emit_object(module))
+
+
+def words(base: str, types: Mapping[str, str]) -> str:
+    """The text that loads the words of 8 bytes that begin at ``base``, as values of these names and types."""
+    return "\n".join(
+        f"  %{name}_at = getelementptr i64, ptr %{base}, i64 {i}\n  %{name} = load {kind}, ptr %{name}_at"
+        for i, (name, kind) in enumerate(types.items())
+    )
 
 
 def load(objects: list[bytes], symbols: list[str]) -> list[int]:

@@ -16,17 +16,22 @@ import os
 import platform
 import sys
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from ..base import Array
 from .compile import machine_code
+from .machine import words
 
-__all__ = ["STEP_WORDS", "Alone", "Pool", "pool", "run", "threaded"]
+__all__ = ["Pool", "Step", "Steps", "pool", "run", "threaded"]
 
-STEP_WORDS = 7  # function, buffer numbers, how many, sizes, extent, threads, grain
-# A frame's: steps, how many, slots, inputs, outputs, pool, buffers of the step that has most.
+# What the native entry reads, word by word: of a step, and of a frame; most: the buffers of the step that has most.
+_STEP = {"function": "ptr", "numbers": "ptr", "many": "i64", "sizes": "ptr", "extent": "i64", "threads": "i64",
+         "grain": "i64"}  # fmt: skip
+_FRAME = {"steps": "ptr", "count": "i64", "slots": "ptr", "given": "i64", "made": "i64", "pool": "ptr", "most": "i64"}
 
 _FUTEX = {"x86_64": 202, "aarch64": 98}
 _PAUSE = {"x86_64": "@llvm.x86.sse2.pause()", "aarch64": "@llvm.aarch64.hint(i32 1)"}
@@ -40,8 +45,9 @@ _POOL = {"job": 0, "number": 4, "pending": 64, "lock": 128, "asleep": 192, "func
 _POOL_BYTES = 320
 
 
-def _word(name: str, field: str) -> str:
-    return f"  %{name} = getelementptr i8, ptr %pool, i64 {_POOL[field]}"
+def _addresses(*fields: str) -> str:
+    """The text that names the places of words of the pool, ``%lock_at`` for one."""
+    return "\n".join(f"  %{field}_at = getelementptr i8, ptr %pool, i64 {_POOL[field]}" for field in fields)
 
 
 def _text() -> str:
@@ -117,13 +123,7 @@ declare void {_PAUSE[machine].replace(" 1", "")}
 ; Take parts of job %number and do them, until none is left.
 define internal void @work(ptr %pool, i32 %number) {{
 entry:
-{_word("pending", "pending")}
-{_word("function_at", "function")}
-{_word("buffers_at", "buffers")}
-{_word("sizes_at", "sizes")}
-{_word("extent_at", "extent")}
-{_word("grain_at", "grain")}
-{_word("status_at", "status")}
+{_addresses("pending", "function", "buffers", "sizes", "extent", "grain", "status")}
   br label %look
 look:
   %job = load atomic i64, ptr %pool seq_cst, align 8
@@ -149,7 +149,7 @@ do: ; the job cannot end before this part does, so its words stay as they are
   %grain = load i64, ptr %grain_at
   %status = call i32 @part(ptr %function, ptr %buffers, ptr %sizes, i64 %extent, i64 %parts, i64 %grain, i64 %part)
   %s = atomicrmw umax ptr %status_at, i32 %status seq_cst
-  %p = atomicrmw sub ptr %pending, i32 1 seq_cst
+  %p = atomicrmw sub ptr %pending_at, i32 1 seq_cst
   br label %look
 end:
   ret void
@@ -158,15 +158,14 @@ end:
 ; A worker's life.
 define ptr @worker(ptr %pool) {{
 entry:
-{_word("asleep", "asleep")}
-{_word("number", "number")}
+{_addresses("asleep", "number")}
   br label %wait
 wait:
   %seen = phi i32 [ 0, %entry ], [ %now, %job ]
   br label %spin
 spin:
   %turns = phi i32 [ 0, %wait ], [ %more, %again ], [ 0, %sleep ]
-  %now = load atomic i32, ptr %number seq_cst, align 4
+  %now = load atomic i32, ptr %number_at seq_cst, align 4
   %changed = icmp ne i32 %now, %seen
   br i1 %changed, label %job, label %idle
 idle:
@@ -177,10 +176,10 @@ again:
   call void {_PAUSE[machine]}
   br label %spin
 sleep:
-  %a = atomicrmw add ptr %asleep, i32 1 seq_cst
-  %slept = call i64 (i64, ...) @syscall(i64 {_FUTEX[machine]}, ptr %number, i32 128, i32 %seen, ptr null, ptr null,
+  %a = atomicrmw add ptr %asleep_at, i32 1 seq_cst
+  %slept = call i64 (i64, ...) @syscall(i64 {_FUTEX[machine]}, ptr %number_at, i32 128, i32 %seen, ptr null, ptr null,
                                         i32 0)
-  %b = atomicrmw sub ptr %asleep, i32 1 seq_cst
+  %b = atomicrmw sub ptr %asleep_at, i32 1 seq_cst
   br label %spin
 job:
   call void @work(ptr %pool, i32 %now)
@@ -197,28 +196,19 @@ define i32 @start(ptr %pool) {{
 ; Run a step in %parts parts, on this thread and all workers that come in time.
 define internal i32 @share(ptr %pool, ptr %function, ptr %buffers, ptr %sizes, i64 %extent, i64 %parts, i64 %grain) {{
 entry:
-{_word("lock", "lock")}
-{_word("size_at", "size")}
+{_addresses("lock", "size")}
   %size = load i64, ptr %size_at
   %several = icmp ugt i64 %size, 1
   br i1 %several, label %try, label %alone
 try:
-  %taken = cmpxchg ptr %lock, i32 0, i32 1 seq_cst seq_cst
+  %taken = cmpxchg ptr %lock_at, i32 0, i32 1 seq_cst seq_cst
   %got = extractvalue {{ i32, i1 }} %taken, 1
   br i1 %got, label %publish, label %alone
 alone:
   %whole = call i32 @each(ptr %function, ptr %buffers, ptr %sizes, i64 %extent, i64 %parts, i64 %grain)
   ret i32 %whole
 publish:
-{_word("number_at", "number")}
-{_word("pending", "pending")}
-{_word("asleep", "asleep")}
-{_word("function_at", "function")}
-{_word("buffers_at", "buffers")}
-{_word("sizes_at", "sizes")}
-{_word("extent_at", "extent")}
-{_word("grain_at", "grain")}
-{_word("status_at", "status")}
+{_addresses("number", "pending", "asleep", "function", "buffers", "sizes", "extent", "grain", "status")}
   store ptr %function, ptr %function_at
   store ptr %buffers, ptr %buffers_at
   store ptr %sizes, ptr %sizes_at
@@ -226,7 +216,7 @@ publish:
   store i64 %grain, ptr %grain_at
   store atomic i32 0, ptr %status_at seq_cst, align 4
   %count = trunc i64 %parts to i32
-  store atomic i32 %count, ptr %pending seq_cst, align 4
+  store atomic i32 %count, ptr %pending_at seq_cst, align 4
   %old = load atomic i64, ptr %pool seq_cst, align 8
   %before = lshr i64 %old, 32
   %after = add i64 %before, 1
@@ -234,7 +224,7 @@ publish:
   %low = shl i64 %parts, 16
   %job = or i64 %high, %low
   store atomic i64 %job, ptr %pool seq_cst, align 8
-  %sleepers = load atomic i32, ptr %asleep seq_cst, align 4
+  %sleepers = load atomic i32, ptr %asleep_at seq_cst, align 4
   %any = icmp ne i32 %sleepers, 0
   br i1 %any, label %wake, label %work
 wake:
@@ -247,7 +237,7 @@ work:
   br label %wait
 wait:
   %turns = phi i32 [ 0, %work ], [ %more, %again ]
-  %left = load atomic i32, ptr %pending seq_cst, align 4
+  %left = load atomic i32, ptr %pending_at seq_cst, align 4
   %over = icmp eq i32 %left, 0
   br i1 %over, label %end, label %patience
 patience:
@@ -265,7 +255,7 @@ again:
   br label %wait
 end:
   %status = load atomic i32, ptr %status_at seq_cst, align 4
-  store atomic i32 0, ptr %lock seq_cst, align 4
+  store atomic i32 0, ptr %lock_at seq_cst, align 4
   ret i32 %status
 }}
 
@@ -301,19 +291,7 @@ end:
 ; Run the steps of a frame on the arrays of two lists. The result is 0, or the failed step's number + 1 and its status.
 define i64 @run(ptr %frame, ptr %inputs, ptr %outputs) {{
 entry:
-  %steps = load ptr, ptr %frame
-  %f1 = getelementptr i64, ptr %frame, i64 1
-  %count = load i64, ptr %f1
-  %f2 = getelementptr i64, ptr %frame, i64 2
-  %slots = load ptr, ptr %f2
-  %f3 = getelementptr i64, ptr %frame, i64 3
-  %given = load i64, ptr %f3
-  %f4 = getelementptr i64, ptr %frame, i64 4
-  %made = load i64, ptr %f4
-  %f5 = getelementptr i64, ptr %frame, i64 5
-  %pool = load ptr, ptr %f5
-  %f6 = getelementptr i64, ptr %frame, i64 6
-  %most = load i64, ptr %f6
+{words("frame", _FRAME)}
   %gathered = alloca ptr, i64 %most
   call void @addresses(ptr %inputs, i64 %given, ptr %slots)
   %behind = getelementptr ptr, ptr %slots, i64 %given
@@ -322,21 +300,9 @@ entry:
   br i1 %any, label %step, label %end
 step:
   %k = phi i64 [ 0, %entry ], [ %k1, %next ]
-  %base = mul i64 %k, {8 * STEP_WORDS}
+  %base = mul i64 %k, {8 * len(_STEP)}
   %record = getelementptr i8, ptr %steps, i64 %base
-  %function = load ptr, ptr %record
-  %r1 = getelementptr i64, ptr %record, i64 1
-  %numbers = load ptr, ptr %r1
-  %r2 = getelementptr i64, ptr %record, i64 2
-  %many = load i64, ptr %r2
-  %r3 = getelementptr i64, ptr %record, i64 3
-  %sizes = load ptr, ptr %r3
-  %r4 = getelementptr i64, ptr %record, i64 4
-  %extent = load i64, ptr %r4
-  %r5 = getelementptr i64, ptr %record, i64 5
-  %threads = load i64, ptr %r5
-  %r6 = getelementptr i64, ptr %record, i64 6
-  %grain = load i64, ptr %r6
+{words("record", _STEP)}
   br label %gather
 gather:
   %i = phi i64 [ 0, %step ], [ %i1, %gather ]
@@ -452,26 +418,33 @@ def _forked() -> None:
         known.alone()
 
 
-class Alone:
-    """One step of a frame, by itself, on the slots of the call that went before."""
+@dataclass
+class Step:
+    """A native step: its function, the slots of its buffers, its size arguments, and how threads share it."""
 
-    def __init__(self, step: Any, frame: Any, threads: int) -> None:
-        shared = pool(threads).address if threads > 1 else 0
-        buffers, sizes = np.array(step.buffers, np.int64), np.array(step.sizes or [0], np.int64)
-        record = np.array(
-            (
-                step.address, buffers.ctypes.data, len(buffers), sizes.ctypes.data, step.extent, threads,
-                step.grain if threads > 1 else 1,
-            ),
-            np.int64,
-        )  # fmt: skip
-        self._frame = np.array((record.ctypes.data, 1, frame.slots.ctypes.data, 0, 0, shared, len(buffers)), np.int64)
-        self._kept = buffers, sizes, record
-        self._run, self._nothing = run(), id(_NOTHING)
-
-    def run(self) -> int:
-        """Its status."""
-        return int(self._run(self._frame.ctypes.data, self._nothing, self._nothing))
+    address: int
+    buffers: list[int]
+    sizes: list[int]
+    extent: int
+    threads: int
+    grain: int
 
 
-_NOTHING: list[Any] = []
+class Steps:
+    """Native steps in a row, as a table that the native entry reads."""
+
+    def __init__(self, steps: Sequence[Step]) -> None:
+        self._kept = [(np.array(s.buffers, np.int64), np.array(s.sizes, np.int64)) for s in steps]
+        rows = [
+            (s.address, buffers.ctypes.data, len(buffers), sizes.ctypes.data, s.extent, s.threads, s.grain)
+            for s, (buffers, sizes) in zip(steps, self._kept, strict=True)
+        ]
+        self._table = np.array(rows, np.int64).reshape(len(rows), len(_STEP))
+        self._most = max([len(s.buffers) for s in steps], default=0)
+        self.threads = max([s.threads for s in steps], default=1)
+
+    def frame(self, slots: Array, given: int, made: int) -> Array:
+        """What ``run`` takes the address of: these steps on ``slots``, the first of which are arguments and outputs."""
+        shared = pool(self.threads).address if self.threads > 1 else 0
+        found = (self._table.ctypes.data, len(self._table), slots.ctypes.data, given, made, shared, self._most)
+        return np.array(found, np.int64)
