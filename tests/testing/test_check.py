@@ -1,0 +1,186 @@
+"""The gradient check: silent where all is well, and every planted fault is found."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+
+import defnpy as dp
+from defnpy.ops import elementwise, linear
+from defnpy.testing import GradientCheckError, check_grads
+
+X = dp.asarray([0.5, -1.0, 2.0])
+
+
+# -- check_grads: silence where all is well -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("function", "args"),
+    [
+        (lambda x: dp.tanh(x) * dp.exp(-(x**2)), [X]),
+        (lambda x, y: x @ y, [dp.ones((2, 3)) * X, dp.ones((3, 2))]),
+        (lambda p: {"a": p["w"] * 2, "b": [dp.softmax(p["w"]), "text", None]}, [{"w": X, "f": dp.tanh}]),
+        (lambda x: dp.argmax(x), [X]),
+        (lambda x, m: dp.where(m, x, 0) * x, [X, np.array([True, False, True])]),
+        (lambda x, n: x * n, [X, 3.0]),
+        (lambda x: dp.sum(x) * 1e8, [X]),
+        (lambda x: dp.sum(x) * 1e-8, [X]),
+        (lambda x: dp.zeros(2) + 0 * dp.sum(x), [X]),
+    ],
+)
+def test_right_gradients_pass(function, args):
+    check_grads(function, args)
+
+
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+def test_compiled_functions_are_checked_on_their_own_backend(backend, monkeypatch):
+    module, used = sys.modules["defnpy.defn"], []
+    load = module.load_backend
+    monkeypatch.setattr(module, "load_backend", lambda name: used.append(name) or load(name))
+    check_grads(dp.defn(lambda x: dp.tanh(x) ** 2, backend=backend), [X])
+    assert backend in used and (backend == "cpu" or "cpu" not in used)
+
+
+@pytest.mark.parametrize(
+    ("function", "args"), [(lambda x, i: x[i] ** 2, [X, np.array([0, 2])]), (lambda x, n: x * n, [X, 3])]
+)
+def test_integer_arguments_are_left_alone(function, args):
+    check_grads(function, args)
+
+
+# -- check_grads: planted faults ------------------------------------------------------------------------------------
+
+
+def twice_too_large(g, y, x):
+    return (2 * g * (1 - y * y),)
+
+
+def wrong_sign(g, y, x):
+    return (-g * (1 - y * y),)
+
+
+def square_of_the_cotangent(g, y, x):
+    """Right for a cotangent of ones, as Nx's clip was."""
+    return (g * g * (1 - y * y),)
+
+
+def mean_of_the_cotangent(g, y, x):
+    """Right for every constant cotangent."""
+    return (dp.mean(g) * (1 - y * y) + 0 * x,)
+
+
+def a_little_wrong(g, y, x):
+    return (g * (1 - y * y) * 1.001,)
+
+
+def nothing(g, y, x):
+    return (None,)
+
+
+def not_a_number(g, y, x):
+    return (g * float("nan"),)
+
+
+def right_at_first_order_only(g, y, x):
+    """The value of the derivative is right, its dependence on x is cut: the second derivative is 0."""
+    return (g * dp.stop_grad(1 - y * y),)
+
+
+FAULTS = [
+    twice_too_large,
+    wrong_sign,
+    square_of_the_cotangent,
+    mean_of_the_cotangent,
+    a_little_wrong,
+    nothing,
+    not_a_number,
+    right_at_first_order_only,
+]
+FIRST_ORDER = FAULTS[:-1]
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda f: f.__name__)
+def test_a_wrong_rule_is_found(fault, monkeypatch):
+    monkeypatch.setattr(elementwise.tanh, "vjp", fault)
+    with pytest.raises(GradientCheckError):
+        check_grads(dp.tanh, [X])
+    with pytest.raises(GradientCheckError):  # inside a larger function too
+        check_grads(lambda p: {"y": dp.exp(dp.tanh(p["x"])) + p["x"]}, [{"x": X}])
+
+
+@pytest.mark.parametrize("fault", FIRST_ORDER, ids=lambda f: f.__name__)
+def test_a_wrong_rule_is_found_at_first_order(fault, monkeypatch):
+    monkeypatch.setattr(elementwise.tanh, "vjp", fault)
+    with pytest.raises(GradientCheckError, match="the derivative of order 1 "):
+        check_grads(dp.tanh, [X], order=1)
+
+
+def test_a_rule_that_is_wrong_at_second_order_only(monkeypatch):
+    monkeypatch.setattr(elementwise.tanh, "vjp", right_at_first_order_only)
+    check_grads(dp.tanh, [X], order=1)
+    with pytest.raises(GradientCheckError, match="tanh: the derivative of order 2 "):
+        check_grads(dp.tanh, [X], order=2)
+
+
+def test_a_wrong_rule_is_found_in_a_compiled_function(monkeypatch):
+    monkeypatch.setattr(elementwise.tanh, "vjp", twice_too_large)
+    with pytest.raises(GradientCheckError):
+        check_grads(dp.defn(lambda x: dp.tanh(x), backend="cpu"), [X], order=1)
+
+
+def test_a_wrong_rule_of_a_reduction_and_of_a_movement(monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(linear.sum_, "vjp", lambda g, y, x, **params: (dp.ones_like(x),))  # ignores the cotangent
+        with pytest.raises(GradientCheckError):
+            check_grads(lambda x: dp.sum(x * x, axis=0), [dp.ones((2, 3)) * X])
+    with monkeypatch.context() as patch:
+        patch.setattr(linear.permute_dims, "vjp", lambda g, y, x, *, axes: (dp.reshape(g, x.shape),))
+        with pytest.raises(GradientCheckError):
+            check_grads(lambda x: x.T * 1.0, [dp.ones((2, 3)) * X])
+    check_grads(lambda x: dp.sum(x.T * x.T, axis=0), [dp.ones((2, 3)) * X])  # and without the faults all is well
+
+
+def test_a_wrong_rule_for_one_of_two_operands(monkeypatch):
+    monkeypatch.setattr(elementwise.multiply, "vjp", lambda g, z, x, y: (g * y, g * y))
+    with pytest.raises(GradientCheckError):
+        check_grads(dp.multiply, [X, X + 1])
+
+
+def test_a_forgotten_sum_over_broadcast_axes_is_found(monkeypatch):
+    """The driver sums repeated axes once for all rules; without that the shapes betray it."""
+    from defnpy.transforms import grad as driver
+
+    monkeypatch.setattr(driver, "unbroadcast", lambda part, arg: part[0] if part.shape != arg.shape else part)
+    with pytest.raises(GradientCheckError):
+        check_grads(lambda x, y: x * y, [dp.ones((2, 3)) * X, X])
+
+
+def test_the_message_has_both_numbers(monkeypatch):
+    monkeypatch.setattr(elementwise.tanh, "vjp", twice_too_large)
+    with pytest.raises(GradientCheckError) as caught:
+        check_grads(dp.tanh, [X], order=1)
+    head, numbers = str(caught.value).split(" by differences")[0].split(" is ")
+    assert head == "tanh: the derivative of order 1 along a random direction"
+    ours, theirs = numbers.split(" by the gradient, ")
+    assert float(ours) == pytest.approx(2 * float(theirs), rel=1e-6)
+    assert isinstance(caught.value, AssertionError)
+
+
+def test_the_check_is_the_same_on_every_run(monkeypatch):
+    monkeypatch.setattr(elementwise.tanh, "vjp", twice_too_large)
+    texts = set()
+    for seed in (0, 0, 1):
+        with pytest.raises(GradientCheckError) as caught:
+            check_grads(dp.tanh, [X], order=1, seed=seed)
+        texts.add(str(caught.value))
+    assert len(texts) == 2
+
+
+def test_the_tolerance_decides(monkeypatch):
+    monkeypatch.setattr(elementwise.tanh, "vjp", a_little_wrong)
+    check_grads(dp.tanh, [X], order=1, tolerance=1e-2)
+    with pytest.raises(GradientCheckError):
+        check_grads(dp.tanh, [X], order=1, tolerance=1e-5)
