@@ -125,7 +125,8 @@ class CpuExecutable:
         assert isinstance(source, KernelStep)
         if step.threads > 1:
             # Several threads may have failed at once. On one the step fails at the first bad index.
-            words = native.Steps([replace(step, threads=1)]).frame(frame.slots, 0, 0)
+            table = native.Steps([replace(step, threads=1)])  # words hold addresses in it
+            words = table.frame(frame.slots, 0, 0)
             status = self._run(words.ctypes.data, id(_NOTHING), id(_NOTHING))
         name = next(n for n in source.scratch if n.endswith(FAILED))
         failed = frame.temporaries[self._linked.slots[name] - self._linked.first_temporary].reshape(-1)[0]
@@ -188,7 +189,8 @@ class CpuExecutable:
         seconds: list[float] = []
 
         def look(segment: Segment, arrays: list[Any]) -> None:
-            frames = [native.Steps([step]).frame(frame.slots, 0, 0) for step in segment.steps]
+            tables = [native.Steps([step]) for step in segment.steps]  # the words hold addresses in them
+            frames = [table.frame(frame.slots, 0, 0) for table in tables]
             alone = [functools.partial(self._run, words.ctypes.data, id(_NOTHING), id(_NOTHING)) for words in frames]
             if segment.call is not None:
                 alone.append(functools.partial(segment.call, arrays))
