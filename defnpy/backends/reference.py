@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import DefnpyError, Mismatch
-from ..ir.aval import Aval
+from ..ir.aval import Aval, Avals
 from ..ir.expr import Expr, Graph
 from ..ir.op import Op
 from ..ir.show import names, show
@@ -31,11 +31,17 @@ def located(node: Expr, mismatch: Mismatch) -> DefnpyError:
 class Eager:
     """The bottom of the trace stack: computes a call at once."""
 
-    def bind(self, op: Op, operands: Sequence[Any], params: dict[str, Any], aval: Aval) -> Tensor:
-        """The tensor that ``op`` gives."""
+    def bind(self, op: Op, operands: Sequence[Any], params: dict[str, Any], aval: Aval) -> Any:
+        """The tensor that ``op`` gives, or the tuple of them."""
         arrays = [x._array if isinstance(x, Tensor) else x for x in operands]
         with np.errstate(all="ignore"):
             result = op.body(*arrays, **params)
+        if isinstance(aval, Avals):
+            return tuple([self._own(part, arrays) for part in result])
+        return self._own(result, arrays)
+
+    @staticmethod
+    def _own(result: Any, arrays: list[Any]) -> Tensor:
         array = np.asarray(result)
         if any(array is x for x in arrays if not isinstance(x, np.generic)) or array.base is not None:
             # A view of a caller's writeable array must not become a tensor that changes later.
@@ -76,7 +82,7 @@ class _Program:
         with np.errstate(all="ignore"):
             for node, args, params, target, dead in self._steps:
                 try:
-                    values[target] = np.asarray(node.op.body(*[values[i] for i in args], **params))
+                    values[target] = _result(node, [values[i] for i in args], params)
                 except Mismatch as mismatch:
                     raise located(node, mismatch) from None
                 for i in dead:
@@ -115,9 +121,15 @@ class _Program:
                 for i, (node, args, params, target, _) in enumerate(self._steps):
                     operands = [values[a] for a in args]
                     began = time.perf_counter()
-                    values[target] = np.asarray(node.op.body(*operands, **params))
+                    values[target] = _result(node, operands, params)
                     best[i] = min(best[i], time.perf_counter() - began)
         return best
+
+
+def _result(node: Expr, operands: list[Any], params: dict[str, Any]) -> Any:
+    """What the body of a node gives: an array, or the tuple of them of an op with several results."""
+    result = node.op.body(*operands, **params)
+    return result if isinstance(node.aval, Avals) else np.asarray(result)
 
 
 def _shared(array: Array, inputs: Sequence[Array]) -> bool:

@@ -1,11 +1,11 @@
-"""Aval: what is known of a value while tracing, its shape and dtype; prints as ``f32[4,3]``."""
+"""Aval: what is known of a value while tracing, its shape and dtype; prints as ``f32[4,3]``. Avals: of several."""
 
 from __future__ import annotations
 
 from ..dtypes import DType, short_name
 from ..shapes import Shape
 
-__all__ = ["Aval"]
+__all__ = ["Aval", "Avals"]
 
 
 class Aval:
@@ -49,3 +49,29 @@ class Aval:
 
 
 _interned: dict[tuple[Shape, str, bool], Aval] = {}
+
+
+class Avals(Aval):
+    """Of a node that gives several values. It has ``parts``, one Aval for each, and no shape or dtype of its own: such
+    a node is read through ``item`` nodes alone. Interned like an Aval."""
+
+    __slots__ = ("parts",)
+
+    parts: tuple[Aval, ...]
+
+    def __new__(cls, parts: tuple[Aval, ...]) -> Avals:
+        found = _several.get(parts)
+        if found is not None:
+            return found
+        aval = object.__new__(cls)
+        object.__setattr__(aval, "parts", parts)
+        return _several.setdefault(parts, aval)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Avals, (self.parts,)
+
+    def __str__(self) -> str:
+        return f"({', '.join(map(str, self.parts))})"
+
+
+_several: dict[tuple[Aval, ...], Avals] = {}

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from ..dtypes import DType
 from ..errors import Mismatch
-from .expr import Expr, Graph
+from ..shapes import Shape
+from .aval import Aval, Avals
+from .expr import Expr, Graph, has_effect, subgraphs
 
 __all__ = ["InvalidGraph", "verify"]
 
@@ -41,13 +44,29 @@ def verify(graph: Graph) -> Graph:
             if node not in inputs:
                 raise InvalidGraph(f"the graph is not closed: it reads a parameter {node.aval} that is no input of it")
             continue
+        for arg in node.args:
+            if isinstance(arg.aval, Avals) and node.op.name != "item":
+                raise InvalidGraph(f"{node.op.name} reads {arg.op.name}, which has several results, as if it were one")
+        for label, inner in subgraphs(node):
+            try:
+                verify(inner)
+            except InvalidGraph as invalid:
+                raise InvalidGraph(f"in {label} of {node.op.name}: {invalid}") from None
         try:
-            aval = node.op.infer(*[arg.aval for arg in node.args], **node.kwargs)
+            aval = node.op.aval([arg.aval for arg in node.args], node.kwargs)
         except Mismatch as mismatch:
             raise InvalidGraph(f"{node.op.name}: {mismatch.what}") from None
-        if (aval.shape, aval.dtype) != (node.aval.shape, node.aval.dtype):
+        if _kinds(aval) != _kinds(node.aval):
             raise InvalidGraph(f"{node.op.name} is marked {node.aval}, but its operands give {aval}")
+    for output in graph.outputs:
+        if isinstance(output.aval, Avals):
+            raise InvalidGraph(f"the graph returns {output.op.name}, which has several results, as if it were one")
     for effect in graph.effects:
-        if not effect.op.effect:
+        if not has_effect(effect):
             raise InvalidGraph(f"{effect.op.name} is listed as an effect and has none")
     return graph
+
+
+def _kinds(aval: Aval) -> list[tuple[Shape, DType]]:
+    """Shapes and dtypes, all that must agree: the same value may be weak or not."""
+    return [(part.shape, part.dtype) for part in (aval.parts if isinstance(aval, Avals) else (aval,))]

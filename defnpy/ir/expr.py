@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..shapes import Shape, size
@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from .op import Op
     from .trace import Trace
 
-__all__ = ["Expr", "Graph", "Value"]
+__all__ = ["Expr", "Graph", "Value", "has_effect", "subgraphs", "topological", "with_subgraphs"]
+
+Params = tuple[tuple[str, Hashable], ...]
 
 
 class Value:
@@ -118,7 +120,7 @@ class Expr(Value):
 
     op: Op
     args: tuple[Expr, ...]
-    params: tuple[tuple[str, Hashable], ...]
+    params: Params
     loc: Location | None
     trace: Trace
 
@@ -126,7 +128,7 @@ class Expr(Value):
         self,
         op: Op,
         args: tuple[Expr, ...],
-        params: tuple[tuple[str, Hashable], ...],
+        params: Params,
         aval: Aval,
         loc: Location | None,
         trace: Trace,
@@ -192,6 +194,34 @@ class Graph:
             if node not in new:
                 new[node] = visit(node, tuple([new[arg] for arg in node.args]))
         return [new[node] for node in self.outputs]
+
+
+def subgraphs(node: Expr) -> Iterator[tuple[str, Graph]]:
+    """The graphs that a node runs, with what to call them: ``body``, ``branches[1]``."""
+    for name, value in node.params if node.op.graphs else ():
+        if isinstance(value, Graph):
+            yield name, value
+        elif isinstance(value, tuple) and name in node.op.graphs:
+            yield from ((f"{name}[{i}]", part) for i, part in enumerate(value))
+
+
+def with_subgraphs(node: Expr, change: Callable[[Graph], Graph]) -> Params:
+    """The static parameters of a node, with ``change`` made to every graph that it runs."""
+    if not node.op.graphs:
+        return node.params
+    changed: list[tuple[str, Hashable]] = []
+    for name, value in node.params:
+        if isinstance(value, Graph):
+            value = change(value)
+        elif isinstance(value, tuple) and name in node.op.graphs:
+            value = tuple(map(change, value))
+        changed.append((name, value))
+    return tuple(changed)
+
+
+def has_effect(node: Expr) -> bool:
+    """Whether a node does something beside giving a value: its op, or one in a graph that it runs."""
+    return node.op.effect or (bool(node.op.graphs) and any(graph.effects for _, graph in subgraphs(node)))
 
 
 def topological(roots: Iterable[Expr]) -> list[Expr]:

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from .aval import Aval
+from .aval import Aval, Avals
 
-__all__ = ["CONSTANT", "PARAMETER", "REGISTRY", "Case", "Literal", "Op"]
+__all__ = ["CONSTANT", "ITEM", "PARAMETER", "REGISTRY", "Case", "Literal", "Op"]
 
 REGISTRY: dict[str, Op] = {}
 
@@ -40,19 +40,22 @@ class Op:
     family: which of the families in ``ops/families.py`` declared it; that decides how it is lowered.
     call: carries out a call of the op by a user.
     convert: brings the operands to the dtypes the op works in (casts are nodes of their own).
-    infer: the Aval of the result from the operands' Avals and the parameters; raises a bare Mismatch.
+    infer: the Aval of the result from the operands' Avals and the parameters, a tuple of them for an op with several
+        results (its body returns a tuple of arrays, too); raises a bare Mismatch.
     normalize: checks and fills in the static parameters, given the operands' Avals.
-    vjp: ``vjp(g, y, *x, **params)`` gives one Expr or None per operand; None when not differentiable.
+    vjp: ``vjp(g, y, *x, **params)`` gives one Expr or None per operand; None when not differentiable. Of an op with
+        several results ``g`` and ``y`` are tuples, and a ``g`` is None where nothing depends on that result.
     not_differentiable: the reason, where ``vjp`` is None.
     scalar: the value of one element in the scalar dialect, where there is one.
     kinds: the dtype kinds the op computes in, of "biuf".
     effect: the op has a side effect: it is neither merged nor dropped.
     cheap: recomputing an element costs less than storing and loading it.
+    graphs: the static parameters that hold closed graphs, which the op runs: one, or a tuple of them.
     """
 
     body: Callable[..., Any]
     family: str
-    infer: Callable[..., Aval]
+    infer: Callable[..., Aval | tuple[Aval, ...]]
     call: Callable[..., Any]
     convert: Callable[[Op, Sequence[Any]], Sequence[Any]]
     normalize: Callable[..., dict[str, Any]] | None = None
@@ -62,6 +65,7 @@ class Op:
     kinds: str = "biuf"
     effect: bool = False
     cheap: bool = True
+    graphs: frozenset[str] = frozenset()
     cases: Sequence[Case] = ()
 
     def __post_init__(self) -> None:
@@ -83,6 +87,11 @@ class Op:
     @functools.cached_property
     def __signature__(self) -> inspect.Signature:
         return inspect.signature(self.body)
+
+    def aval(self, avals: Sequence[Aval], params: dict[str, Any]) -> Aval:
+        """What ``infer`` says of a node: an Aval, or the Avals of several results."""
+        found = self.infer(*avals, **params)
+        return Avals(found) if isinstance(found, tuple) else found
 
     def __call__(self, *args: Any, **params: Any) -> Any:
         return self.call(self, args, params)
@@ -135,11 +144,21 @@ def _constant_aval(*, value: Literal) -> Aval:
     return Aval((), value.value.dtype)
 
 
+def _item(values: Any, /, *, index: int) -> Any:
+    """One of the results of an op that has several: ``index`` counts them."""
+    return values[index]
+
+
+def _item_aval(values: Aval, *, index: int) -> Aval:
+    assert isinstance(values, Avals)
+    return values.parts[index]
+
+
 def _as_given(op: Op, args: Sequence[Any]) -> Sequence[Any]:
     return args
 
 
-_parameter.__name__, _constant.__name__ = "parameter", "constant"
+_parameter.__name__, _constant.__name__, _item.__name__ = "parameter", "constant", "item"
 PARAMETER = Op(
     _parameter,
     "leaf",
@@ -151,3 +170,4 @@ PARAMETER = Op(
 CONSTANT = Op(
     _constant, "leaf", _constant_aval, _leaf, _as_given, not_differentiable="a number does not depend on anything"
 )
+ITEM = Op(_item, "item", _item_aval, _leaf, _as_given, not_differentiable="the walk backwards hands cotangents through")

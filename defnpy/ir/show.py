@@ -6,7 +6,7 @@ import difflib
 import os
 from collections.abc import Iterator
 
-from .expr import Expr, Graph
+from .expr import Expr, Graph, subgraphs
 
 __all__ = ["difference", "dot", "names", "show"]
 
@@ -55,6 +55,16 @@ def show(graph: Graph, *, source: bool = False) -> str:
       c = add b 1.0          f32[2,3]
     return c
     """
+    rows, returned = _rows(graph, source)
+    width = max((len(left) for left, aval, _ in rows if aval), default=0) + 2
+    width = max(width, 25)
+    right = max((len(aval) for _, aval, _ in rows), default=0) + 2
+    printed = [f"{left:{width}}{aval:{right}}{place}".rstrip() for left, aval, place in rows]
+    return "\n".join([*printed, returned])
+
+
+def _rows(graph: Graph, source: bool) -> tuple[list[tuple[str, str, str]], str]:
+    """The lines in columns, and the last one; the graphs that a node runs stand below it, further to the right."""
     name = names(graph)
     rows: list[tuple[str, str, str]] = []
     if graph.inputs:
@@ -64,14 +74,15 @@ def show(graph: Graph, *, source: bool = False) -> str:
     if lines:
         rows.append(("let:", "", ""))
     for node in lines:
-        params = " ".join(f"{key}={_value(value)}" for key, value in node.params)
+        inner = list(subgraphs(node))
+        params = " ".join(f"{key}={_value(value)}" for key, value in node.params if key not in node.op.graphs)
         text = " ".join([node.op.name, *[name[arg] for arg in node.args], *([params] if params else [])])
         rows.append((f"  {name[node]} = {text}", str(node.aval), _place(node) if source else ""))
-    width = max((len(left) for left, aval, _ in rows if aval), default=0) + 2
-    width = max(width, 25)
-    right = max((len(aval) for _, aval, _ in rows), default=0) + 2
-    printed = [f"{left:{width}}{aval:{right}}{place}".rstrip() for left, aval, place in rows]
-    return "\n".join([*printed, f"return {', '.join(name[node] for node in graph.outputs)}"])
+        for label, part in inner:
+            below, returned = _rows(part, source)
+            rows.append((f"    {label}:", "", ""))
+            rows += [(f"      {left}", aval, place) for left, aval, place in (*below, (returned, "", ""))]
+    return rows, f"return {', '.join(name[node] for node in graph.outputs)}"
 
 
 def _value(value: object) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -13,9 +13,9 @@ import numpy as np
 from ..dtypes import as_dtype, scalar_kind
 from ..errors import DTypeError, LeakError, Mismatch, ShapeError
 from ..source import Location, capture, quote
-from .aval import Aval
-from .expr import Expr, Graph, Value
-from .op import CONSTANT, PARAMETER, Literal, Op
+from .aval import Aval, Avals
+from .expr import Expr, Graph, Params, Value, has_effect
+from .op import CONSTANT, ITEM, PARAMETER, Literal, Op
 
 __all__ = [
     "Evaluator",
@@ -36,7 +36,7 @@ class Evaluator(Protocol):
     """What stands at the bottom of the trace stack: it computes at once."""
 
     def bind(self, op: Op, operands: Sequence[Any], params: dict[str, Any], aval: Aval) -> Any:
-        """The value of ``op`` on concrete operands."""
+        """The value of ``op`` on concrete operands; a tuple where ``aval`` is Avals."""
 
 
 _WEAK = {type(number): Aval((), scalar_kind(number), weak=True) for number in (False, 0, 0.0)}
@@ -115,33 +115,35 @@ class Trace:
         args = tuple([self.lift(x) for x in operands])
         return self.node(op, args, tuple(sorted(params.items())) if params else (), aval)
 
-    def node(self, op: Op, args: tuple[Expr, ...], params: tuple[tuple[str, Hashable], ...], aval: Aval) -> Expr:
+    def node(self, op: Op, args: tuple[Expr, ...], params: Params, aval: Aval) -> Expr:
         """Like :meth:`bind`, for operands that are nodes of this trace and sorted parameters."""
+        return self._found(op, args, params, aval, None)
+
+    def copy(self, node: Expr, args: tuple[Expr, ...], params: Params | None = None) -> Expr:
+        """``node`` over operands of this trace, at its old place in the user's code; maybe with other parameters that
+        leave the result's shape and dtype as they are."""
+        if all(new.aval is old.aval for new, old in zip(args, node.args, strict=True)):
+            aval = node.aval
+        else:
+            aval = node.op.aval([x.aval for x in args], node.kwargs)
+        return self._found(node.op, args, node.params if params is None else params, aval, node)
+
+    def _found(self, op: Op, args: tuple[Expr, ...], params: Params, aval: Aval, like: Expr | None) -> Expr:
         key = (op, args, params)
         found = self._interned.get(key)
-        if found is None or op.effect:
-            found = Expr(op, args, params, aval, self.place or capture(), self)
-            if op.effect:
+        if found is None:
+            place = like.loc if like is not None else self.place or capture()
+            found = Expr(op, args, params, aval, place, self)
+            if has_effect(found):  # neither merged with its equals nor dropped
                 self.effects.append(found)
             else:
                 self._interned[key] = found
         return found
 
-    def copy(self, node: Expr, args: tuple[Expr, ...]) -> Expr:
-        """``node`` over operands of this trace, at its old place in the user's code."""
-        if all(new.aval is old.aval for new, old in zip(args, node.args, strict=True)):
-            aval = node.aval
-        else:
-            aval = node.op.infer(*[x.aval for x in args], **node.kwargs)
-        key = (node.op, args, node.params)
-        found = self._interned.get(key)
-        if found is None or node.op.effect:
-            found = Expr(node.op, args, node.params, aval, node.loc, self)
-            if node.op.effect:
-                self.effects.append(found)
-            else:
-                self._interned[key] = found
-        return found
+    def items(self, node: Expr) -> tuple[Expr, ...]:
+        """The results of a node that has several."""
+        assert isinstance(node.aval, Avals)
+        return tuple([self.node(ITEM, (node,), (("index", i),), part) for i, part in enumerate(node.aval.parts)])
 
     def inline(self, graph: Graph, inputs: Sequence[Any]) -> list[Expr]:
         """Copy a closed graph into this trace, over ``inputs``; returns its outputs."""
@@ -191,10 +193,11 @@ def _describe(value: Any) -> str:
 
 
 def bind(op: Op, operands: Sequence[Any], params: dict[str, Any], aval: Aval) -> Any:
-    """Record a call in the current trace, or compute it when there is none."""
+    """Record a call in the current trace, or compute it when there is none; several results come as a tuple."""
     trace = current()
     if trace is not None:
-        return trace.bind(op, operands, params, aval)
+        node = trace.bind(op, operands, params, aval)
+        return trace.items(node) if isinstance(aval, Avals) else node
     for x in operands:
         if isinstance(x, Expr):
             Trace().lift(x)  # raises the error for a leaked value
@@ -211,7 +214,7 @@ def call(op: Op, args: Sequence[Any], params: dict[str, Any]) -> Any:
         avals = [aval_of(x) for x in operands]
         if op.normalize is not None:
             params = op.normalize(*avals, **params)
-        return bind(op, operands, params, op.infer(*avals, **params))
+        return bind(op, operands, params, op.aval(avals, params))
     except Mismatch as mismatch:
         raise error(op.name, mismatch, args) from None
 

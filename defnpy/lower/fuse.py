@@ -24,6 +24,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from .. import shapes
+from ..ir.aval import Avals
 from ..ir.expr import Expr, Graph, topological
 from ..ops.mark import stop_grad
 from ..shapes import Shape
@@ -75,10 +76,14 @@ class Group:
 
 @dataclass(eq=False)
 class Call:
-    """A node computed by a library."""
+    """A node computed by a library.
+
+    results: the nodes of its values: itself, or of an op with several results those ``item`` nodes that are used.
+    """
 
     node: Expr
     position: int
+    results: list[Expr]
 
 
 @dataclass(frozen=True)
@@ -159,6 +164,8 @@ class _Scheduler:
             return "view"
         if op.name == "place":
             return "parts"
+        if op.name == "item":
+            return "item"
         if op.name == "pow" and node.dtype.kind in "iu" and not _counts(node.args[1]):
             return "call"  # a negative exponent must be an error
         if op.name == "gather" or (op.family == "elementwise" and op.scalar is not None):
@@ -169,9 +176,14 @@ class _Scheduler:
         for node in self._order():
             kind = self._kind(node)
             if kind == "call":
-                self.place[node] = Call(node, len(self.items))
-                self.items.append(self.place[node])
+                call = Call(node, len(self.items), [] if isinstance(node.aval, Avals) else [node])
+                self.place[node] = call
+                self.items.append(call)
                 self.stored.update(viewed(arg, VIEWS, self.place) for arg in node.args)
+            elif kind == "item":
+                producer = self.place[node] = self.place[node.args[0]]
+                assert isinstance(producer, Call)
+                producer.results.append(node)
             elif kind == "parts":
                 self._put_together(node)
             elif kind == "fold" or (kind == "map" and not self._inlined(node)):

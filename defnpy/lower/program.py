@@ -49,9 +49,13 @@ class ProductStep:
 
 @dataclass
 class CallStep:
-    """Compute a node by a library, from buffers seen through views."""
+    """Compute a node by a library, from buffers seen through views.
+
+    results: the nodes of its values: itself, or of an op with several results the ``item`` nodes that are used.
+    """
 
     node: Expr
+    results: list[Expr]
 
 
 @dataclass
@@ -122,10 +126,12 @@ def lower(graph: Graph, threads: int = 1, donated: Collection[int] = ()) -> Prog
     for number, item in enumerate(planned.items):
         if isinstance(item, Call):
             found = product(item.node, planned.place) if item.node.op.family == "contraction" else None
-            program.steps.append(CallStep(item.node) if found is None else ProductStep(found, crew(found, threads)))
+            program.steps.append(
+                CallStep(item.node, item.results) if found is None else ProductStep(found, crew(found, threads))
+            )
             if found is not None:
                 products.add(item.node)
-            written, read = [item.node], [viewed(arg, VIEWS, planned.place) for arg in item.node.args]
+            written, read = item.results, [viewed(arg, VIEWS, planned.place) for arg in item.node.args]
         else:
             whole = emit(
                 item, planned, {n for n in item.depth if n in planned.stored}, names, f"kernel_{len(program.steps)}"

@@ -224,7 +224,7 @@ def contraction(
 def special(
     *,
     family: str,
-    infer: Callable[..., Aval],
+    infer: Callable[..., Aval | tuple[Aval, ...]],
     vjp: Rule | None,
     cases: Sequence[Case],
     normalize: Callable[..., dict[str, Any]] | None = None,
@@ -232,6 +232,7 @@ def special(
     effect: bool = False,
     scalar: str | None = None,
     not_differentiable: str = "",
+    graphs: Sequence[str] = (),
 ) -> Callable[[Body], Op]:
     """An op that fits no family: everything is said in the declaration."""
 
@@ -249,6 +250,7 @@ def special(
             "biuf",
             effect,
             cases=cases,
+            graphs=frozenset(graphs),
         )
 
     return declare

@@ -12,7 +12,7 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..ir.expr import Expr, Graph
+from ..ir.expr import Expr, Graph, with_subgraphs
 from ..ir.op import Op
 from ..ir.trace import Trace, tracing
 
@@ -64,7 +64,7 @@ def rewrite(graph: Graph, rules: Sequence[Rule]) -> Graph:
     """The graph with ``rules`` applied until none fires; of two that could, the earlier one does.
 
     Nodes that nobody needs any more are gone, equal ones are one. The inputs stay, and so do the effects, in their
-    order.
+    order. Graphs that a node runs are rewritten in the same way.
     """
     with tracing() as trace:
         inputs = [trace.parameter(node.aval, name) for node, name in zip(graph.inputs, graph.names, strict=True)]
@@ -80,11 +80,12 @@ class _Walk:
         self._rules = rules
         self._by_op: dict[Op, list[Rule]] = {}
         self._final: dict[Expr, Expr] = {node: node for node in inputs}
+        self._graphs: dict[Graph, Graph] = {}
 
     def visit(self, node: Expr, args: tuple[Expr, ...]) -> Expr:
         """What becomes of ``node`` over ``args``, which are final."""
         self._trace.place = node.loc
-        new = self._trace.copy(node, args)
+        new = self._trace.copy(node, args, with_subgraphs(node, self._inner))
         found = self._final.get(new)
         if found is not None:
             return found
@@ -94,6 +95,12 @@ class _Walk:
             return self._settled(new, better, fired)
         self._final[new] = new
         return new
+
+    def _inner(self, graph: Graph) -> Graph:
+        """A graph that a node runs, rewritten; once, so that equal nodes stay equal."""
+        if graph not in self._graphs:
+            self._graphs[graph] = rewrite(graph, self._rules)
+        return self._graphs[graph]
 
     def _improved(self, node: Expr, fired: list[str]) -> Expr:
         """What the first rule that fires on ``node`` makes of it, or ``node``; ``fired`` gets the rule's name."""

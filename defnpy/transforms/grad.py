@@ -11,7 +11,9 @@ import numpy as np
 from .. import shapes, tree
 from ..dtypes import cotangent_dtype
 from ..errors import GradientError
+from ..ir.aval import Avals
 from ..ir.expr import Expr, Graph, Value, topological
+from ..ir.op import ITEM
 from ..ir.trace import Trace, aval_of, current, tracing
 from ..ops.convert import astype, cast
 from ..ops.linear import broadcast_to, reshape, sum_
@@ -47,10 +49,18 @@ def backward(trace: Trace, outputs: Sequence[Expr], cotangents: Sequence[Any], w
     try:
         for node in reversed(order):
             g = found.get(node)
-            if g is None or node not in active or node in targets or node.op.vjp is None:
+            if g is None or node not in active or node in targets:
+                continue
+            if node.op is ITEM:  # its cotangent waits for those of the other results
+                (several,) = node.args
+                assert isinstance(several.aval, Avals)
+                found.setdefault(several, [None] * len(several.aval.parts))[node.kwargs["index"]] = g
+                continue
+            if node.op.vjp is None:
                 continue  # an op without a rule is flat (see its declaration): nothing flows further back
             trace.place = node.loc
-            for arg, part in zip(node.args, node.op.vjp(g, node, *node.args, **node.kwargs), strict=True):
+            y, g = (trace.items(node), tuple(g)) if isinstance(node.aval, Avals) else (node, g)
+            for arg, part in zip(node.args, node.op.vjp(g, y, *node.args, **node.kwargs), strict=True):
                 if part is not None and arg in active:
                     fitted = unbroadcast(part, arg)
                     if fitted is not None:

@@ -15,11 +15,13 @@ import numpy as np
 import pytest
 
 import defnpy as dp
+from defnpy.ir.aval import Avals
 from defnpy.ir.op import REGISTRY, Case, Op
 from defnpy.ops.families import elementwise, movement, reduction, uniform
 from defnpy.testing import GradientCheckError, check_grads
 
-OPS = [op for op in REGISTRY.values() if op.family != "leaf"]  # the leaves, parameter and constant, are never called
+# Leaves and items are made by a trace, not called.
+OPS = [op for op in REGISTRY.values() if op.family not in ("leaf", "item")]
 ROWS = [pytest.param(op, case, id=f"{op.name}-{i}") for op in OPS for i, case in enumerate(op.cases)]
 FLOATS = ("float32", "float64")
 # The same function in another order of operations, or from another mathematical library.
@@ -58,11 +60,18 @@ def assert_close(found: Any, expected: Any, **tolerance: float) -> None:
         np.testing.assert_array_equal(found, expected)
 
 
+def results(value: Any) -> tuple[Any, ...]:
+    """What a call gives, as a tuple: most ops have one result."""
+    return value if isinstance(value, tuple) else (value,)
+
+
 def check_backends(op: Op, case: Case, dtype: str) -> None:
     """The body, which eager calls run, and what the op is compiled to give the same."""
     tensors = [dp.asarray(a) for a in drawn(op, case, dtype)]
     function = bound(op, case.params)
-    assert_close(dp.defn(function, backend="cpu")(*tensors), function(*tensors), **CLOSE[dtype])
+    compiled = dp.defn(function, backend="cpu")(*tensors)
+    for found, expected in zip(results(compiled), results(function(*tensors)), strict=True):
+        assert_close(found, expected, **CLOSE[dtype])
 
 
 def check_aval(op: Op, case: Case, dtype: str) -> None:
@@ -72,9 +81,12 @@ def check_aval(op: Op, case: Case, dtype: str) -> None:
     values = dict(zip(graph.inputs, arrays, strict=True))
     for node in graph.nodes():
         if node not in values:
-            values[node] = np.asarray(node.op.body(*[values[arg] for arg in node.args], **node.kwargs))
-        result = values[node]
-        assert (node.shape, node.dtype) == (result.shape, result.dtype), f"{node.op.name} is inferred as {node.aval}"
+            values[node] = node.op.body(*[values[arg] for arg in node.args], **node.kwargs)
+        parts = node.aval.parts if isinstance(node.aval, Avals) else (node.aval,)
+        for part, result in zip(parts, map(np.asarray, results(values[node])), strict=True):
+            assert (part.shape, part.dtype) == (result.shape, result.dtype), (
+                f"{node.op.name} is inferred as {node.aval}"
+            )
     assert any(node.op is op for node in graph.nodes())
 
 
@@ -89,13 +101,16 @@ def gradients(op: Op, case: Case, dtype: str, backend: str | None) -> list[np.nd
     numbers = tuple(i for i, a in enumerate(arrays) if a.dtype.kind == "f")
     tensors = [dp.asarray(a) for a in arrays]
     function = bound(op, case.params)
-    y = function(*tensors)
-    if not numbers or y.dtype.kind != "f":
+    ys = results(function(*tensors))
+    chosen = [i for i, y in enumerate(ys) if y.dtype.kind == "f"]
+    if not numbers or not chosen:
         return None
-    cotangent = dp.asarray(np.random.default_rng(1).standard_normal(y.shape).astype(y.dtype))
+    rng = np.random.default_rng(1)
+    cotangents = {i: dp.asarray(rng.standard_normal(ys[i].shape).astype(ys[i].dtype)) for i in chosen}
 
     def projected(*xs: Any) -> Any:
-        return dp.sum(function(*xs) * cotangent)
+        found = results(function(*xs))
+        return sum(dp.sum(found[i] * cotangent) for i, cotangent in cotangents.items())
 
     gradient = dp.grad(dp.defn(projected, backend=backend) if backend else projected, numbers)
     return [np.asarray(g) for g in gradient(*tensors)]

@@ -42,7 +42,7 @@ class _Printer:
             if isinstance(step, KernelStep):
                 self._launch(step)
             elif isinstance(step, CallStep):
-                self._call(step.node)
+                self._call(step)
             else:
                 self._product(step.product.node)
         returned: list[str] = []
@@ -70,12 +70,17 @@ class _Printer:
         call = f"{emitted.kernel.name}({', '.join(arguments)})"
         self.lines.append(f"assert {call} == 0, 'an index is out of bounds'" if emitted.kernel.checks else call)
 
-    def _call(self, node: Expr) -> None:
+    def _call(self, step: CallStep) -> None:
+        node = step.node
         arguments = ", ".join(self._view(arg) for arg in node.args)
         params = "".join(f", {k}={v!r}" for k, v in node.params)
-        self.lines.append(
-            f"{self.name(node)} = np.array({node.op.name}({arguments}{params}), order='C')  # of defnpy's reference"
-        )
+        call = f"{node.op.name}({arguments}{params})"
+        if step.results == [node]:
+            self.lines.append(f"{self.name(node)} = np.array({call}, order='C')  # of defnpy's reference")
+            return
+        self.lines.append(f"{self.name(node)} = {call}  # of defnpy's reference")
+        for item in step.results:
+            self.lines.append(f"{self.name(item)} = np.array({self.name(node)}[{item.kwargs['index']}], order='C')")
 
     def _product(self, node: Expr) -> None:
         left, right = node.args

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import Mismatch
+from ...ir.aval import Avals
 from ...ir.expr import Expr
 from ...lower.fuse import VIEWS
 from ...lower.memory import ALIGNMENT
@@ -30,13 +31,14 @@ __all__ = ["Frame", "Linked", "Segment"]
 class Segment:
     """Native steps in a row, then a library call, if one follows.
 
-    sources: what each step was lowered as. call: a function of the frame's arrays; slot: where its result goes.
+    sources: what each step was lowered as. call: a function of the frame's arrays, which gives the arrays for
+    ``results``, slots.
     """
 
     steps: list[Step] = field(default_factory=list)
     sources: list[KernelStep | ProductStep] = field(default_factory=list)
-    call: Callable[[list[Any]], Array] | None = None
-    slot: int = -1
+    call: Callable[[list[Any]], list[Array]] | None = None
+    results: list[int] = field(default_factory=list)
 
 
 class Linked:
@@ -46,12 +48,12 @@ class Linked:
         self.program = program
         names = program.names
         graph = program.graph
-        calls = [s.node for s in program.steps if isinstance(s, CallStep)]
+        called = [node for s in program.steps if isinstance(s, CallStep) for node in s.results]
         keys = [names[n] for n in graph.inputs] + [names[n] for n in program.made]
         self.inputs, self.made = len(graph.inputs), program.made
         self.first_temporary = len(keys)
         keys += [t.name for t in program.temporaries]
-        keys += [names[n] for n in calls]
+        keys += [names[n] for n in called]
         self.slots = {key: i for i, key in enumerate(keys)}
         kernels = [s for s in program.steps if isinstance(s, KernelStep)]
         self.functions: list[Function] = functions([s.emitted.kernel for s in kernels])
@@ -61,8 +63,8 @@ class Linked:
         for step in program.steps:
             segment = self.segments[-1]
             if isinstance(step, CallStep):
-                segment.call = self._library_call(step.node)
-                segment.slot = self.slots[names[step.node]]
+                segment.call = self._library_call(step)
+                segment.results = [self.slots[names[node]] for node in step.results]
                 self.segments.append(Segment())
             elif isinstance(step, KernelStep):
                 segment.steps.append(self._launch(step, address[id(step)].address))
@@ -93,18 +95,22 @@ class Linked:
 
     # -- library calls ---------------------------------------------------------------------------------------------
 
-    def _library_call(self, node: Expr) -> Callable[[list[Any]], Array]:
+    def _library_call(self, step: CallStep) -> Callable[[list[Any]], list[Array]]:
         """The reference body of a node, on arrays by slot; its errors name the user's line."""
-        params = node.kwargs
+        node, params = step.node, step.node.kwargs
         operands = [self._viewer(arg) for arg in node.args]
+        wanted = [0 if result is node else result.kwargs["index"] for result in step.results]
+        several = isinstance(node.aval, Avals)
 
-        def call(arrays: list[Any]) -> Array:
+        def call(arrays: list[Any]) -> list[Array]:
             values = [operand(arrays) for operand in operands]
             try:
                 with np.errstate(all="ignore"):
-                    return _own(node.op.body(*values, **params), values)
+                    result = node.op.body(*values, **params)
             except Mismatch as mismatch:
                 raise located(node, mismatch) from None
+            found = result if several else (result,)
+            return [_own(found[i], values) for i in wanted]
 
         return call
 
