@@ -7,7 +7,7 @@ eager calls get their evaluator, and tensors and traced values their operators.
 import sys as _sys
 from math import e, inf, nan, pi
 
-from . import debug, errors, random, testing, tree
+from . import data, debug, errors, optim, random, testing, tree
 from .array import operators as _operators
 from .array.creation import (
     arange,
@@ -204,6 +204,7 @@ __all__ = [
     "copysign",
     "cos",
     "cosh",
+    "data",
     "debug",
     "defn",
     "divide",
@@ -278,6 +279,7 @@ __all__ = [
     "one_hot",
     "ones",
     "ones_like",
+    "optim",
     "outer",
     "overlap_add",
     "pad",
