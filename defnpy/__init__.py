@@ -48,7 +48,7 @@ from .array.products import dot, matmul, outer, tensordot, vecdot
 from .array.statistics import clip, log_softmax, logsumexp, mean, softmax, softplus, square, std, var
 from .array.windows import max_pool, mean_pool, overlap_add, windows
 from .backends.reference import Eager as _Eager
-from .compiled import Compiled, spec
+from .compiled import Compilations, Compiled, compilations, spec
 from .config import config
 from .defn import CacheInfo, Defn, RecompileWarning, clear_cache, defn, grad, value_and_grad
 from .dtypes import bool_ as bool
@@ -164,6 +164,7 @@ _operators.fill(_sys.modules[__name__])
 
 __all__ = [
     "CacheInfo",
+    "Compilations",
     "Compiled",
     "Defn",
     "RecompileWarning",
@@ -197,6 +198,7 @@ __all__ = [
     "ceil",
     "clear_cache",
     "clip",
+    "compilations",
     "concat",
     "config",
     "conv",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Hashable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,7 +21,19 @@ from .tensor import Tensor, adopt
 from .transforms.captures import Watched
 from .transforms.stage import Staged, is_tensor
 
-__all__ = ["Compiled", "Entry", "Spec", "as_array", "key_text", "leaf_key", "spec", "static_key"]
+__all__ = [
+    "Compilations",
+    "Compiled",
+    "Entry",
+    "Spec",
+    "as_array",
+    "compilations",
+    "count_compilation",
+    "key_text",
+    "leaf_key",
+    "spec",
+    "static_key",
+]
 
 
 class Spec(Value):
@@ -221,3 +234,42 @@ class Entry:
                 return None  # several names held one tensor, and no longer do
             result.append(now[0])
         return result
+
+
+class Compilations(NamedTuple):
+    """programs: how many were compiled for calls since the process began. seconds: what that took, tracing included.
+
+    >>> import defnpy as dp
+    >>> before = dp.compilations()
+    >>> dp.defn(lambda x: x + 1, backend="reference")(1)
+    Tensor(2, dtype=int64)
+    >>> dp.compilations().programs - before.programs
+    1
+    """
+
+    programs: int
+    seconds: float
+
+
+_counting = threading.Lock()
+_compilations = Compilations(0, 0.0)
+
+
+def count_compilation(seconds: float) -> None:
+    """Add a program and the seconds that compiling it took."""
+    global _compilations
+    with _counting:
+        _compilations = Compilations(_compilations.programs + 1, _compilations.seconds + seconds)
+
+
+def compilations() -> Compilations:
+    """How many programs all functions of this process have compiled for their calls, and the seconds that took.
+
+    The difference of two such counts tells what a part of a program compiled; ``f.cache_info()`` tells it of one
+    function.
+
+    >>> import defnpy as dp
+    >>> dp.compilations().seconds >= 0
+    True
+    """
+    return _compilations

@@ -18,7 +18,7 @@ import numpy as np
 from . import tree
 from .backends.base import Backend
 from .backends.reference import ReferenceBackend
-from .compiled import Compiled, Entry, as_array, key_text, leaf_key, static_key
+from .compiled import Compiled, Entry, as_array, count_compilation, key_text, leaf_key, static_key
 from .config import current as options
 from .errors import ConfigError, TraceError
 from .explain import Explanation
@@ -31,7 +31,15 @@ from .transforms.captures import watch
 from .transforms.grad import ValueAndGrad, value_and_gradient
 from .transforms.stage import is_tensor, parameter_names, stage, strengthen
 
-__all__ = ["CacheInfo", "Defn", "RecompileWarning", "clear_cache", "defn", "grad", "value_and_grad"]
+__all__ = [
+    "CacheInfo",
+    "Defn",
+    "RecompileWarning",
+    "clear_cache",
+    "defn",
+    "grad",
+    "value_and_grad",
+]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -226,8 +234,10 @@ class Defn(Generic[P, R]):
         with uncollected():
             compiled = self._compiled(positional, static, key[2][0])
         entry = self._entries[key] = Entry(compiled, watch(self.function), [positional, static])
+        seconds = time.perf_counter() - started
         self._misses += 1
-        self._seconds += time.perf_counter() - started
+        self._seconds += seconds
+        count_compilation(seconds)
         self._warn(key, positional)
         return entry
 

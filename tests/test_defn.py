@@ -689,6 +689,17 @@ def test_cache_info_and_cache_clear():
     assert f(dp.ones(2)).tolist() == [2.0, 2.0] and f.cache_info().misses == 3
 
 
+def test_compilations_are_counted_over_all_functions():
+    f, g = reference(lambda x: x + 1), reference(lambda x: x + 2)
+    before = dp.compilations()
+    for call in (f, g, f):
+        call(dp.ones(2))
+    after = dp.compilations()
+    assert after.programs - before.programs == 2
+    spent = f.cache_info().seconds + g.cache_info().seconds
+    assert after.seconds - before.seconds == pytest.approx(spent)
+
+
 def test_new_values_compile_nothing_and_new_dtypes_do():
     f = reference(lambda x: x * 2)
     for value in (np.zeros(3), np.ones(3), dp.asarray([1.0, 2.0, 3.0], dtype="float64"), np.arange(6.0)[::2]):

@@ -1,4 +1,4 @@
-"""Every example in a docstring of the package runs, and every public name has one.
+"""Every example in a docstring of the package and of the book's pages runs; every public name of defnpy has one.
 
 The docstrings are read from the source with ``ast``, not from the imported objects: an op is an object of its own
 kind, which ``doctest`` would pass over.
@@ -42,7 +42,8 @@ def docstrings(path: Path, module: str) -> Iterator[tuple[str, int, str]]:
 
 CASES = [
     pytest.param(path, name, line, text, id=name)
-    for path in sorted((ROOT / "defnpy").rglob("*.py"))
+    for folder in ("defnpy", "book_chapters")
+    for path in sorted((ROOT / folder).rglob("*.py"))
     for name, line, text in docstrings(path, module_of(path))
     if ">>> " in text
 ]

@@ -1,0 +1,1 @@
+"""Chapter 3. Neural networks: what a trained net computes."""

@@ -1,0 +1,1 @@
+"""Chapter 4. Learning: losses, numerical gradients, descent."""

@@ -1,0 +1,1 @@
+"""Chapter 5. Backpropagation: gradients by going backwards through the graph."""

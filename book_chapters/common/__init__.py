@@ -1,0 +1,1 @@
+"""Parts that several chapters share, all of them pure functions."""
