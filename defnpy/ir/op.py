@@ -46,6 +46,8 @@ class Op:
     vjp: ``vjp(g, y, *x, **params)`` gives one Expr or None per operand; None when not differentiable. Of an op with
         several results ``g`` and ``y`` are tuples, and a ``g`` is None where nothing depends on that result.
     not_differentiable: the reason, where ``vjp`` is None.
+    jvp: ``jvp(tangents, y, *x, **params)`` gives the tangent of the result, or None; a tangent is None where an operand
+        has none. It is given where it pays; otherwise the walk forwards transposes ``vjp``.
     scalar: the value of one element in the scalar dialect, where there is one.
     kinds: the dtype kinds the op computes in, of "biuf".
     effect: the op has a side effect: it is neither merged nor dropped.
@@ -67,6 +69,7 @@ class Op:
     cheap: bool = True
     graphs: frozenset[str] = frozenset()
     cases: Sequence[Case] = ()
+    jvp: Callable[..., Any] | None = None
 
     def __post_init__(self) -> None:
         self.name = self.body.__name__.rstrip("_")

@@ -16,7 +16,7 @@ from .. import shapes
 from ..errors import Mismatch
 from ..ir.aval import Aval
 from ..ir.op import Case
-from .families import special
+from .families import bilinear, special
 from .window import Array, cropped, normal, numbers, overlap_add, padded, windows
 
 
@@ -70,6 +70,7 @@ def _conv_normalize(
         conv_transpose(g, w, size=x.shape[2:], **geometry),
         conv_weight(x, g, size=w.shape[2:], **geometry),
     ),
+    jvp=lambda tangents, y, *x, **params: bilinear(conv, tangents, x, params),
     convert=numbers,
     cases=[
         Case(normal((2, 3, 5, 4), (4, 3, 3, 2))),
@@ -147,6 +148,7 @@ def _transpose_infer(y: Aval, w: Aval, *, size: Any, groups: int, **geometry: An
         conv(g, w, **geometry),
         conv_weight(g, y, size=w.shape[2:], **geometry),
     ),
+    jvp=lambda tangents, y, *x, **params: bilinear(conv_transpose, tangents, x, params),
     convert=numbers,
     cases=[
         Case(normal((2, 4, 3, 2), (4, 3, 3, 2))),
@@ -203,6 +205,7 @@ def _weight_infer(x: Aval, y: Aval, *, size: Any, groups: int, **geometry: Any) 
         conv_transpose(y, g, size=x.shape[2:], **geometry),
         conv(x, g, **geometry),
     ),
+    jvp=lambda tangents, y, *x, **params: bilinear(conv_weight, tangents, x, params),
     convert=numbers,
     cases=[
         Case(normal((2, 3, 5, 4), (2, 4, 3, 3)), {"size": (3, 2)}),

@@ -10,7 +10,7 @@ named functions (``exp``, ``floor`` ...). Numbers in it take the dtype of the op
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -26,18 +26,21 @@ from .convert import one_dtype
 
 __all__ = [
     "Domain",
+    "bilinear",
     "contraction",
     "elementwise",
     "movement",
     "reduced_shape",
     "reduction",
     "special",
+    "total",
     "uniform",
     "widened",
 ]
 
 Body = Callable[..., Any]
 Rule = Callable[..., Sequence[Any]]
+Forward = Callable[..., Any]
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,33 @@ def _elementwise_cases(arity: int, cases: Sequence[Domain | tuple[Domain, ...]])
     return result
 
 
+def total(parts: Iterable[Any]) -> Any:
+    """The sum of those that are not None; None if all are."""
+    result = None
+    for part in parts:
+        if part is not None:
+            result = part if result is None else result + part
+    return result
+
+
+def _by_operand(vjp: Rule) -> Forward:
+    """The forward rule of an elementwise op: each element depends on one element of each operand, so that sending a
+    tangent forwards and a cotangent backwards multiplies both by the same number."""
+
+    def jvp(tangents: Sequence[Any], y: Any, *x: Any, **params: Any) -> Any:
+        return total(vjp(t, y, *x, **params)[i] for i, t in enumerate(tangents) if t is not None)
+
+    return jvp
+
+
+def bilinear(op: Op, tangents: Sequence[Any], x: Sequence[Any], params: dict[str, Any]) -> Any:
+    """The tangent of a product: linear in each of two operands."""
+    (dl, dr), (left, right) = tangents, x
+    return total(
+        (None if dl is None else op(dl, right, **params), None if dr is None else op(left, dr, **params)),
+    )
+
+
 def elementwise(
     *,
     scalar: str,
@@ -123,6 +153,7 @@ def elementwise(
             kinds,
             cheap=cheap,
             cases=_elementwise_cases(arity, cases),
+            jvp=None if vjp is None else _by_operand(vjp),
         )
 
     return declare
@@ -140,11 +171,18 @@ def movement(
     normalize: Callable[..., dict[str, Any]] | None = None,
     convert: Callable[[Op, Sequence[Any]], Sequence[Any]] = _keep,
     not_differentiable: str = "",
+    jvp: Forward | None = None,
 ) -> Callable[[Body], Op]:
-    """An op that moves elements without computing with them: each element of the result is one of the operands'."""
+    """An op that moves elements without computing with them: each element of the result is one of the operands'.
+
+    jvp: by default the op moves the tangent of its first operand in the same way.
+    """
 
     def declare(body: Body) -> Op:
-        return Op(body, "movement", infer, call, convert, normalize, vjp, not_differentiable, kinds="biuf", cases=cases)
+        op = Op(body, "movement", infer, call, convert, normalize, vjp, not_differentiable, kinds="biuf", cases=cases)
+        if vjp is not None:
+            op.jvp = jvp or (lambda tangents, y, x, *others, **params: op(tangents[0], *others, **params))
+        return op
 
     return declare
 
@@ -191,6 +229,7 @@ def reduction(
     check: Callable[[Aval, shapes.Axes], None] = lambda x, axis: None,
     empty: bool = True,
     not_differentiable: str = "",
+    jvp: Forward | None = None,
 ) -> Callable[[Body], Op]:
     """An op that folds whole axes: ``axis`` (int, tuple or None for all) and ``keepdims``.
 
@@ -205,7 +244,20 @@ def reduction(
 
     def declare(body: Body) -> Op:
         cases = _reduction_cases(domains, empty)
-        return Op(body, "reduction", infer, call, one_dtype, _axes, vjp, not_differentiable, None, kinds, cases=cases)
+        return Op(
+            body,
+            "reduction",
+            infer,
+            call,
+            one_dtype,
+            _axes,
+            vjp,
+            not_differentiable,
+            None,
+            kinds,
+            cases=cases,
+            jvp=jvp,
+        )
 
     return declare
 
@@ -213,10 +265,12 @@ def reduction(
 def contraction(
     *, infer: Callable[..., Aval], normalize: Callable[..., dict[str, Any]], vjp: Rule, cases: Sequence[Case]
 ) -> Callable[[Body], Op]:
-    """An op that multiplies and sums over shared axes: matrix products."""
+    """An op that multiplies two operands and sums over shared axes: matrix products."""
 
     def declare(body: Body) -> Op:
-        return Op(body, "contraction", infer, call, one_dtype, normalize, vjp, kinds="iuf", cases=cases, cheap=False)
+        op = Op(body, "contraction", infer, call, one_dtype, normalize, vjp, kinds="iuf", cases=cases, cheap=False)
+        op.jvp = lambda tangents, y, *x, **params: bilinear(op, tangents, x, params)
+        return op
 
     return declare
 
@@ -233,6 +287,7 @@ def special(
     scalar: str | None = None,
     not_differentiable: str = "",
     graphs: Sequence[str] = (),
+    jvp: Forward | None = None,
 ) -> Callable[[Body], Op]:
     """An op that fits no family: everything is said in the declaration."""
 
@@ -251,6 +306,7 @@ def special(
             effect,
             cases=cases,
             graphs=frozenset(graphs),
+            jvp=jvp,
         )
 
     return declare

@@ -123,6 +123,7 @@ def broadcast_to(x, /, *, shape):
 
 @reduction(
     vjp=lambda g, y, x, *, axis, keepdims: (broadcast_to(restore(g, x, axis), shape=x.shape),),
+    jvp=lambda tangents, y, x, **params: sum_(tangents[0], **params),
     domains=[uniform(-3, 3), uniform(-5, 6, "i"), uniform(0, 2, "b")],
     kinds="biuf",
     out=widened,
@@ -166,6 +167,7 @@ def _pad_vjp(g: Any, y: Any, x: Any, *, low: Any, high: Any, interior: Any, valu
     normalize=_pad_normalize,
     infer=lambda x, *, low, high, interior, value: Aval(shapes.pad(x.shape, low, high, interior), x.dtype, x.weak),
     vjp=_pad_vjp,
+    jvp=lambda tangents, y, x, *, low, high, interior, value: pad(tangents[0], low=low, high=high, interior=interior),
     cases=[
         Case(_normal(3), {"low": 1, "high": 2}),
         Case(_normal(2, 3), {"low": (0, 1), "high": (1, 0), "interior": (2, 1)}),
@@ -322,6 +324,9 @@ def _concat_vjp(g: Any, y: Any, *xs: Any, axis: int) -> Sequence[Any]:
     normalize=_concat_normalize,
     infer=lambda *xs, axis: Aval(shapes.concat([x.shape for x in xs], axis), xs[0].dtype, xs[0].weak),
     vjp=_concat_vjp,
+    jvp=lambda tangents, y, *xs, axis: concat_(
+        *[zeros_like(y, x.shape) if t is None else t for t, x in zip(tangents, xs, strict=True)], axis=axis
+    ),
     convert=one_dtype,
     cases=[
         Case(lambda rng, dtype: [rng.standard_normal((2, n)).astype(dtype) for n in (1, 0, 3)], {"axis": 1}),

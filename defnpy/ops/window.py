@@ -95,6 +95,7 @@ def _windows_infer(x: Aval, *, window: Any, strides: Any, dilation: Any) -> Aval
     vjp=lambda g, y, x, *, window, strides, dilation: (
         overlap_add(g, size=x.shape[x.ndim - len(window) :], strides=strides, dilation=dilation),
     ),
+    jvp=lambda tangents, y, x, **params: windows(tangents[0], **params),
     cases=[
         Case(normal((2, 7)), {"window": 3}),
         Case(normal((5, 6)), {"window": (2, 3), "strides": (2, 1)}),
@@ -154,6 +155,7 @@ def _overlap_infer(x: Aval, *, size: Any, strides: Any, dilation: Any) -> Aval:
         windows(g, window=x.shape[x.ndim - len(size) :], strides=strides, dilation=dilation),
     ),
     convert=numbers,
+    jvp=lambda tangents, y, x, **params: overlap_add(tangents[0], **params),
     cases=[
         Case(normal((2, 5, 3)), {"size": 7}),
         Case(normal((2, 4, 2, 3)), {"size": (5, 6), "strides": (2, 1)}),

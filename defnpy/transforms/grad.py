@@ -13,14 +13,14 @@ from ..dtypes import cotangent_dtype
 from ..errors import GradientError
 from ..ir.aval import Avals
 from ..ir.expr import Expr, Graph, Value, topological
-from ..ir.op import ITEM
+from ..ir.op import ITEM, Op
 from ..ir.trace import Trace, aval_of, current, tracing
 from ..ops.convert import astype, cast
 from ..ops.linear import broadcast_to, reshape, sum_
 from ..source import capture, quote
 from .stage import is_tensor, parameter_names, stage
 
-__all__ = ["ValueAndGrad", "backward", "value_and_gradient"]
+__all__ = ["Reverse", "ValueAndGrad", "backward", "context", "unbroadcast", "value_and_gradient", "vjp_of", "zeros"]
 
 
 class ValueAndGrad(NamedTuple):
@@ -60,7 +60,8 @@ def backward(trace: Trace, outputs: Sequence[Expr], cotangents: Sequence[Any], w
                 continue  # an op without a rule is flat (see its declaration): nothing flows further back
             trace.place = node.loc
             y, g = (trace.items(node), tuple(g)) if isinstance(node.aval, Avals) else (node, g)
-            for arg, part in zip(node.args, node.op.vjp(g, y, *node.args, **node.kwargs), strict=True):
+            parts = node.op.vjp(g, y, *node.args, **node.kwargs, **context(node.op, Reverse))
+            for arg, part in zip(node.args, parts, strict=True):
                 if part is not None and arg in active:
                     fitted = unbroadcast(part, arg)
                     if fitted is not None:
@@ -68,6 +69,43 @@ def backward(trace: Trace, outputs: Sequence[Expr], cotangents: Sequence[Any], w
     finally:
         trace.place = outer_place
     return [found.get(node) for node in wrt]
+
+
+def vjp_of(graph: Graph, wrt: Sequence[bool], given: Sequence[bool]) -> Graph:
+    """The graph that pulls cotangents back.
+
+    wrt: for every input whether its cotangent is wanted; they are the outputs, zeros where nothing depends on an input.
+    given: for every output whether it has a cotangent. Those follow the inputs, in order.
+    """
+    with tracing() as trace:
+        inputs = [trace.parameter(node.aval, name) for node, name in zip(graph.inputs, graph.names, strict=True)]
+        outputs = trace.inline(graph, inputs)
+        ends = [node for node, has_one in zip(outputs, given, strict=True) if has_one]
+        g = [trace.parameter(zeros(node).aval, f"g{i}") for i, node in enumerate(ends)]
+        chosen = [node for node, wanted in zip(inputs, wrt, strict=True) if wanted]
+        found = backward(trace, ends, g, chosen)
+        return trace.graph(
+            [trace.lift(zeros(x) if part is None else part) for x, part in zip(chosen, found, strict=True)]
+        )
+
+
+def zeros(x: Expr) -> Any:
+    """The cotangent, or tangent, of a value that has one, where nothing depends on it."""
+    dtype = cotangent_dtype(x.dtype)
+    assert dtype is not None
+    return broadcast_to(dtype.type(0), shape=x.shape)
+
+
+class Reverse:
+    """What a rule of an op that runs graphs is handed as ``ctx``: such a rule must differentiate them, which is this
+    floor's work."""
+
+    vjp_of = staticmethod(vjp_of)
+
+
+def context(op: Op, kind: type) -> dict[str, Any]:
+    """The keyword argument that the rules of ``op`` take beside its parameters."""
+    return {"ctx": kind} if op.graphs else {}
 
 
 def _accumulate(found: dict[Expr, Any], node: Expr, part: Any) -> None:
@@ -205,6 +243,6 @@ def _finished(node: Expr, part: Any) -> Any:
     dtype = cotangent_dtype(node.dtype)
     assert dtype is not None
     if part is None:
-        part = broadcast_to(dtype.type(0), shape=node.shape)
+        part = zeros(node)
     # The derivative with respect to a Python float is as weak as the float.
     return astype(part, dtype=dtype, weak=True) if node.aval.weak and node.dtype.kind == "f" else part
