@@ -12,19 +12,23 @@ from .array import operators as _operators
 from .array.creation import (
     arange,
     asarray,
+    diag,
     empty,
     eye,
     from_dlpack,
     full,
     full_like,
     linspace,
+    meshgrid,
     one_hot,
     ones,
     ones_like,
     tril,
+    triu,
     zeros,
     zeros_like,
 )
+from .array.einsum import einsum
 from .array.indexing import take, take_along_axis
 from .array.manipulation import (
     astype,
@@ -38,13 +42,19 @@ from .array.manipulation import (
     pad,
     permute_dims,
     ravel,
+    repeat,
     reshape,
     roll,
+    split,
     squeeze,
     stack,
+    swapaxes,
+    tile,
     transpose,
+    unstack,
 )
 from .array.products import dot, matmul, outer, tensordot, vecdot
+from .array.sequences import cumulative_prod, cumulative_sum, diff, median, quantile, top_k
 from .array.statistics import clip, log_softmax, logsumexp, mean, softmax, softplus, square, std, var
 from .array.windows import max_pool, mean_pool, overlap_add, windows
 from .backends.reference import Eager as _Eager
@@ -71,6 +81,7 @@ from .dtypes import (
 from .ir.trace import install as _install
 from .ops.contract import dot_general
 from .ops.conv import conv, conv_transpose
+from .ops.cumulative import cumulative_max, cumulative_min
 from .ops.elementary import (
     acos,
     acosh,
@@ -154,6 +165,8 @@ from .ops.reduce import argmax, argmin
 from .ops.reduce import max_ as max
 from .ops.reduce import min_ as min
 from .ops.reduce import prod_ as prod
+from .ops.sort import argsort, searchsorted
+from .ops.sort import sort_ as sort
 from .tensor import Tensor
 
 __version__ = "0.1.0"
@@ -178,6 +191,7 @@ __all__ = [
     "arange",
     "argmax",
     "argmin",
+    "argsort",
     "asarray",
     "asin",
     "asinh",
@@ -206,13 +220,20 @@ __all__ = [
     "copysign",
     "cos",
     "cosh",
+    "cumulative_max",
+    "cumulative_min",
+    "cumulative_prod",
+    "cumulative_sum",
     "data",
     "debug",
     "defn",
+    "diag",
+    "diff",
     "divide",
     "dot",
     "dot_general",
     "e",
+    "einsum",
     "empty",
     "equal",
     "erf",
@@ -269,6 +290,8 @@ __all__ = [
     "maximum",
     "mean",
     "mean_pool",
+    "median",
+    "meshgrid",
     "min",
     "minimum",
     "moveaxis",
@@ -290,14 +313,17 @@ __all__ = [
     "pow",
     "print_value",
     "prod",
+    "quantile",
     "random",
     "ravel",
     "reciprocal",
     "relu",
     "remainder",
+    "repeat",
     "reshape",
     "roll",
     "round",
+    "searchsorted",
     "sigmoid",
     "sign",
     "signbit",
@@ -305,7 +331,9 @@ __all__ = [
     "sinh",
     "softmax",
     "softplus",
+    "sort",
     "spec",
+    "split",
     "sqrt",
     "square",
     "squeeze",
@@ -314,20 +342,25 @@ __all__ = [
     "stop_grad",
     "subtract",
     "sum",
+    "swapaxes",
     "take",
     "take_along_axis",
     "tan",
     "tanh",
     "tensordot",
     "testing",
+    "tile",
+    "top_k",
     "transpose",
     "tree",
     "tril",
+    "triu",
     "trunc",
     "uint8",
     "uint16",
     "uint32",
     "uint64",
+    "unstack",
     "value_and_grad",
     "var",
     "vecdot",

@@ -15,7 +15,7 @@ from ..ir.trace import function
 from ..ops import linear
 from ..ops.convert import astype as _astype
 from ..ops.convert import cast
-from ..ops.elementwise import add, multiply
+from ..ops.elementwise import add, multiply, where
 from ..ops.logic import equal, greater_equal
 from ..tensor import Tensor, wrap
 
@@ -254,8 +254,94 @@ def tril(x: Any, /, *, k: int = 0) -> Any:
     Tensor([[1., 0.],
             [1., 1.]], dtype=float32)
     """
-    from_row = linear.iota(shape=x.shape, axis=x.ndim - 2)
-    return cast(greater_equal(add(from_row, k), linear.iota(shape=x.shape, axis=x.ndim - 1)), x.dtype) * x
+    row, column = _places(x)
+    return where(greater_equal(add(row, k), column), x, linear.zeros_like(x))
+
+
+@function
+def triu(x: Any, /, *, k: int = 0) -> Any:
+    """``x`` with zeros below the ``k``-th diagonal of its last two axes.
+
+    >>> import defnpy as dp
+    >>> dp.triu(dp.ones((2, 2)))
+    Tensor([[1., 1.],
+            [0., 1.]], dtype=float32)
+    """
+    row, column = _places(x)
+    return where(greater_equal(column, add(row, k)), x, linear.zeros_like(x))
+
+
+def _places(x: Any) -> tuple[Any, Any]:
+    """The row and the column of each element of the matrices in ``x``."""
+    if x.ndim < 2:
+        raise Mismatch("a matrix has two axes")
+    return linear.iota(shape=x.shape, axis=x.ndim - 2), linear.iota(shape=x.shape, axis=x.ndim - 1)
+
+
+@function
+def diag(x: Any, /, *, k: int = 0) -> Any:
+    """A matrix with the vector ``x`` on its ``k``-th diagonal; of a matrix, the vector that stands there.
+
+    >>> import defnpy as dp
+    >>> dp.diag(dp.asarray([1, 2]))
+    Tensor([[1, 0],
+            [0, 2]], dtype=int64)
+    >>> dp.diag(dp.asarray([[1, 2], [3, 4]]))
+    Tensor([1, 4], dtype=int64)
+    """
+    if x.ndim == 2:
+        return diagonal(x, offset=k)
+    if x.ndim != 1:
+        raise Mismatch(f"x has one axis or two, not {x.ndim}", hint="of stacks of matrices: dp.linalg.diagonal(x)")
+    n = x.shape[0] + abs(k)
+    column = linear.pad(x, low=max(k, 0), high=max(-k, 0))
+    row, place = linear.iota(shape=(n, n), axis=0), linear.iota(shape=(n, n), axis=1)
+    return where(equal(add(row, k), place), column, linear.zeros_like(x, (n, n)))
+
+
+@function
+def diagonal(x: Any, /, *, offset: int = 0) -> Any:
+    """The diagonal of the last two axes, ``offset`` places above the main one (below, where it is negative).
+
+    >>> import defnpy as dp
+    >>> diagonal(dp.asarray([[1, 2, 3], [4, 5, 6]]), offset=1)
+    Tensor([2, 6], dtype=int64)
+    """
+    row, column = _places(x)
+    length = max(min(x.shape[-2] + min(offset, 0), x.shape[-1] - max(offset, 0)), 0)
+    first = max(-offset, 0) if length else 0
+    # One element of each row is on it: a sum finds that, and its gradient is a mask again.
+    on = where(equal(add(row, offset), column), x, linear.zeros_like(x))
+    starts = (0,) * (x.ndim - 2) + (first, 0)
+    stops = x.shape[:-2] + (first + length, x.shape[-1])
+    rows = linear.slice_(on, starts=starts, stops=stops, steps=(1,) * x.ndim)
+    return cast(linear.sum_(rows, axis=-1), x.dtype)
+
+
+@function
+def meshgrid(*xs: Any, indexing: str = "xy") -> list[Any]:
+    """The coordinates of a grid from those along its axes: one tensor of the grid's shape for each.
+
+    indexing: ``"ij"`` has the axes in the order of the operands; ``"xy"``, as in NumPy, swaps the first two.
+
+    >>> import defnpy as dp
+    >>> [x.tolist() for x in dp.meshgrid(dp.asarray([1, 2]), dp.asarray([3, 4]))]
+    [[[1, 2], [1, 2]], [[3, 3], [4, 4]]]
+    """
+    if indexing not in ("xy", "ij"):
+        raise Mismatch(f"indexing is 'xy' or 'ij', not {indexing!r}")
+    vectors = [linear.reshape(asarray(x), shape=(-1,)) for x in xs]
+    places = list(range(len(vectors)))
+    if indexing == "xy" and len(vectors) > 1:
+        places[:2] = [1, 0]
+    shape = [0] * len(vectors)
+    for x, place in zip(vectors, places, strict=True):
+        shape[place] = x.shape[0]
+    apart = [
+        linear.reshape(x, shape=tuple(-1 if a == place else 1 for a in range(len(vectors))))
+        for x, place in zip(vectors, places, strict=True)
+    ]
+    return [linear.broadcast_to(x, shape=tuple(shape)) for x in apart]
 
 
 @function

@@ -13,6 +13,7 @@ from ..ir.expr import Expr, Value
 from ..ir.trace import aval_of, function
 from ..ops import linear
 from ..ops.convert import cast
+from ..ops.sort import along
 
 __all__ = ["At", "getitem", "take", "take_along_axis"]
 
@@ -205,8 +206,7 @@ def take_along_axis(x: Any, indices: Any, /, *, axis: int = -1) -> Any:
     shape = aval_of(indices).shape
     if len(shape) != x.ndim or any(a != axis and n != x.shape[a] for a, n in enumerate(shape)):
         raise Mismatch(f"the indices have shape {shape}, the tensor {x.shape}: they may differ in axis {axis} only")
-    index = [indices if a == axis else linear.iota(shape=shape, axis=a) for a in range(x.ndim)]
-    return linear.gather(x, *index, axes=tuple(range(x.ndim)))
+    return along(x, indices, axis)
 
 
 class At:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from .. import shapes
 from ..errors import Mismatch
 from ..ir.trace import aval_of, function
@@ -204,21 +206,138 @@ def stack(xs: Sequence[Any], /, *, axis: int = 0) -> Any:
 
 
 @function
-def roll(x: Any, /, shift: int, *, axis: int = 0) -> Any:
+def roll(x: Any, /, shift: int | Sequence[int], *, axis: int | Sequence[int] | None = None) -> Any:
     """Elements moved ``shift`` places along ``axis``; those that fall off the end come back at the front.
+
+    Several axes have a shift each, or one for all. ``axis=None`` rolls the elements in row-major order.
 
     >>> import defnpy as dp
     >>> dp.roll(dp.arange(4), 1)
     Tensor([3, 0, 1, 2], dtype=int64)
     """
     shape = aval_of(x).shape
-    axis = shapes.normalize_axis(axis, len(shape))
-    cut = (-shift) % shape[axis] if shape[axis] else 0
-    steps = (1,) * len(shape)
-    front = tuple(cut if a == axis else 0 for a in range(len(shape)))
+    if axis is None:
+        return linear.reshape(roll(ravel(x), shift, axis=0), shape=shape)
+    axes = (axis,) if isinstance(axis, int) else tuple(axis)
+    shifts = (shift,) * len(axes) if isinstance(shift, int) else tuple(shift)
+    if len(axes) == 1:
+        shifts = (sum(shifts),)
+    if len(shifts) != len(axes):
+        raise Mismatch(f"{len(shifts)} shifts for {len(axes)} axes")
+    for places, along in zip(shifts, axes, strict=True):
+        along = shapes.normalize_axis(along, len(shape))
+        cut = (-places) % shape[along] if shape[along] else 0
+        if cut:
+            front, back = _halves(x, cut, along)
+            x = linear.concat_(back, front, axis=along)
+    return x
+
+
+def _halves(x: Any, cut: int, axis: int) -> tuple[Any, Any]:
+    """The first ``cut`` elements along the axis, and the others."""
+    shape = aval_of(x).shape
+    none, steps = (0,) * len(shape), (1,) * len(shape)
+    middle = tuple(cut if a == axis else 0 for a in range(len(shape)))
     end = tuple(cut if a == axis else n for a, n in enumerate(shape))
-    tail = linear.slice_(x, starts=front, stops=shape, steps=steps)
-    return linear.concat_(tail, linear.slice_(x, starts=(0,) * len(shape), stops=end, steps=steps), axis=axis)
+    return linear.slice_(x, starts=none, stops=end, steps=steps), linear.slice_(
+        x, starts=middle, stops=shape, steps=steps
+    )
+
+
+@function
+def swapaxes(x: Any, /, first: int, second: int) -> Any:
+    """Two axes in each other's place.
+
+    >>> import defnpy as dp
+    >>> dp.swapaxes(dp.ones((2, 3, 4)), 0, 2).shape
+    (4, 3, 2)
+    """
+    ndim = len(aval_of(x).shape)
+    order = list(range(ndim))
+    a, b = shapes.normalize_axis(first, ndim), shapes.normalize_axis(second, ndim)
+    order[a], order[b] = b, a
+    return linear.permute_dims(x, axes=tuple(order))
+
+
+@function
+def tile(x: Any, /, repetitions: int | Sequence[int]) -> Any:
+    """``x`` laid side by side, so many times along each of the last axes; new axes in front where there are more.
+
+    >>> import defnpy as dp
+    >>> dp.tile(dp.asarray([1, 2]), (2, 2))
+    Tensor([[1, 2, 1, 2],
+            [1, 2, 1, 2]], dtype=int64)
+    """
+    shape = aval_of(x).shape
+    counts = (repetitions,) if isinstance(repetitions, int) else tuple(repetitions)
+    ndim = max(len(shape), len(counts))
+    shape, counts = (1,) * (ndim - len(shape)) + shape, (1,) * (ndim - len(counts)) + counts
+    apart = tuple(n for size in shape for n in (1, size))
+    whole = tuple(n for pair in zip(counts, shape, strict=True) for n in pair)
+    copies = linear.broadcast_to(linear.reshape(x, shape=apart), shape=whole)
+    return linear.reshape(copies, shape=tuple(c * n for c, n in zip(counts, shape, strict=True)))
+
+
+@function
+def repeat(x: Any, repeats: int | Sequence[int], /, *, axis: int | None = None) -> Any:
+    """Each element ``repeats`` times in a row along ``axis``; ``axis=None`` repeats the elements in row-major order.
+
+    repeats: one int for all, or one for each element of the axis; known while tracing, as the shape depends on it.
+
+    >>> import defnpy as dp
+    >>> dp.repeat(dp.asarray([1, 2]), 2)
+    Tensor([1, 1, 2, 2], dtype=int64)
+    """
+    if axis is None:
+        return repeat(ravel(x), repeats, axis=0)
+    shape = aval_of(x).shape
+    axis = shapes.normalize_axis(axis, len(shape))
+    if isinstance(repeats, int):
+        if repeats < 0:
+            raise Mismatch(f"an element cannot be repeated {repeats} times")
+        copies = linear.broadcast_to(expand_dims(x, axis + 1), shape=(*shape[: axis + 1], repeats, *shape[axis + 1 :]))
+        return linear.reshape(copies, shape=(*shape[:axis], shape[axis] * repeats, *shape[axis + 1 :]))
+    if len(repeats) != shape[axis]:
+        raise Mismatch(f"{len(repeats)} repeats for an axis of size {shape[axis]}")
+    places = np.repeat(np.arange(shape[axis]), repeats)
+    picked = linear.gather(x, places, axes=(axis,))
+    return moveaxis(picked, 0, axis)
+
+
+@function
+def split(x: Any, /, sections: int | Sequence[int], *, axis: int = 0) -> list[Any]:
+    """Parts of ``x`` along ``axis``: so many of equal size, or cut at the given places.
+
+    >>> import defnpy as dp
+    >>> dp.split(dp.arange(5), [2, 3])
+    [Tensor([0, 1], dtype=int64), Tensor([2], dtype=int64), Tensor([3, 4], dtype=int64)]
+    """
+    shape = aval_of(x).shape
+    axis = shapes.normalize_axis(axis, len(shape))
+    n = shape[axis]
+    if isinstance(sections, int):
+        if sections < 1 or n % sections:
+            raise Mismatch(f"an axis of size {n} does not split into {sections} equal parts")
+        sections = [n // sections * i for i in range(1, sections)]
+    parts = []
+    for cut in zip((0, *sections), (*sections, n), strict=True):
+        start, stop, _ = slice(*cut).indices(n)
+        starts = tuple(start if a == axis else 0 for a in range(len(shape)))
+        stops = tuple(max(start, stop) if a == axis else size for a, size in enumerate(shape))
+        parts.append(linear.slice_(x, starts=starts, stops=stops, steps=(1,) * len(shape)))
+    return parts
+
+
+@function
+def unstack(x: Any, /, *, axis: int = 0) -> tuple[Any, ...]:
+    """The parts of ``x`` along ``axis``, without that axis: what :func:`stack` joins.
+
+    >>> import defnpy as dp
+    >>> dp.unstack(dp.asarray([[1, 2], [3, 4]]))
+    (Tensor([1, 2], dtype=int64), Tensor([3, 4], dtype=int64))
+    """
+    axis = shapes.normalize_axis(axis, len(aval_of(x).shape))
+    return tuple(squeeze(part, axis) for part in split(x, x.shape[axis], axis=axis)) if x.shape[axis] else ()
 
 
 @function

@@ -135,3 +135,60 @@ def test_what_does_not_fit_is_a_shape_error_eager_and_traced(call):
         call(dp.asarray(A))
     with pytest.raises(ShapeError):
         dp.defn(call).expr(A)
+
+
+C = np.arange(24.0).reshape(2, 3, 4)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (lambda: dp.roll(C, 5), lambda: np.roll(C, 5)),
+        (lambda: dp.roll(C, -1, axis=1), lambda: np.roll(C, -1, axis=1)),
+        (lambda: dp.roll(C, (1, -2), axis=(0, 2)), lambda: np.roll(C, (1, -2), axis=(0, 2))),
+        (lambda: dp.roll(C, 1, axis=(1, 1)), lambda: np.roll(C, 1, axis=(1, 1))),
+        (lambda: dp.roll(C[:0], 3, axis=0), lambda: np.roll(C[:0], 3, axis=0)),
+        (lambda: dp.swapaxes(C, 0, -1), lambda: np.swapaxes(C, 0, -1)),
+        (lambda: dp.tile(C, 2), lambda: np.tile(C, 2)),
+        (lambda: dp.tile(C, (2, 1, 3, 1)), lambda: np.tile(C, (2, 1, 3, 1))),
+        (lambda: dp.tile(C[0, 0], (2, 0)), lambda: np.tile(C[0, 0], (2, 0))),
+        (lambda: dp.repeat(C, 3), lambda: np.repeat(C, 3)),
+        (lambda: dp.repeat(C, 2, axis=1), lambda: np.repeat(C, 2, axis=1)),
+        (lambda: dp.repeat(C, [2, 0, 1], axis=1), lambda: np.repeat(C, [2, 0, 1], axis=1)),
+        (lambda: dp.split(C, 2, axis=2), lambda: np.split(C, 2, axis=2)),
+        (lambda: dp.split(C, [1, 2, 2, 9], axis=2), lambda: np.split(C, [1, 2, 2, 9], axis=2)),
+        (lambda: dp.unstack(C, axis=1), lambda: np.unstack(C, axis=1)),
+        (lambda: dp.triu(C, k=1), lambda: np.triu(C, 1)),
+        (lambda: dp.triu(C, k=-1), lambda: np.triu(C, -1)),
+        (lambda: dp.tril(np.full((2, 2), np.inf)), lambda: np.tril(np.full((2, 2), np.inf))),
+        (lambda: dp.diag(C[0, 0], k=-2), lambda: np.diag(C[0, 0], -2)),
+        (lambda: dp.diag(C[0, 0], k=1), lambda: np.diag(C[0, 0], 1)),
+        (lambda: dp.diag(C[0], k=2), lambda: np.diag(C[0], 2)),
+        (lambda: dp.diag(C[0], k=-9), lambda: np.diag(C[0], -9)),
+        (lambda: dp.meshgrid(C[0, 0], C[0, :, 0], C[:, 0, 0]), lambda: np.meshgrid(C[0, 0], C[0, :, 0], C[:, 0, 0])),
+        (
+            lambda: dp.meshgrid(C[0, 0], C[:, 0, 0], indexing="ij"),
+            lambda: np.meshgrid(C[0, 0], C[:, 0, 0], indexing="ij"),
+        ),
+    ],
+)
+def test_as_numpy_does(ours, theirs):
+    got, wanted = ours(), theirs()
+    for g, w in zip(*((x,) if not isinstance(x, (list, tuple)) else x for x in (got, wanted)), strict=True):
+        assert g.shape == w.shape and g.dtype == w.dtype
+        np.testing.assert_array_equal(g, w)
+
+
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        (lambda: dp.split(C, 5), "an axis of size 2 does not split into 5 equal parts"),
+        (lambda: dp.repeat(C, [1, 2, 3], axis=0), "3 repeats for an axis of size 2"),
+        (lambda: dp.roll(C, (1, 2, 3), axis=(0, 1)), "3 shifts for 2 axes"),
+        (lambda: dp.diag(dp.asarray(C)), "x has one axis or two, not 3"),
+        (lambda: dp.tril(dp.ones(3)), "a matrix has two axes"),
+    ],
+)
+def test_errors_of_places(call, text):
+    with pytest.raises(ShapeError, match=text):
+        call()
