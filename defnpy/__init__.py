@@ -58,6 +58,7 @@ from .array.sequences import cumulative_prod, cumulative_sum, diff, median, quan
 from .array.statistics import clip, log_softmax, logsumexp, mean, softmax, softplus, square, std, var
 from .array.windows import max_pool, mean_pool, overlap_add, windows
 from .backends.reference import Eager as _Eager
+from .batching import vmap
 from .compiled import Compilations, Compiled, compilations, spec
 from .config import config
 from .defn import CacheInfo, Defn, RecompileWarning, clear_cache, defn, grad, value_and_grad
@@ -364,6 +365,7 @@ __all__ = [
     "value_and_grad",
     "var",
     "vecdot",
+    "vmap",
     "where",
     "windows",
     "zeros",

@@ -15,7 +15,7 @@ import optree
 
 from .errors import TreeError
 
-__all__ = ["difference", "flatten", "leaves", "map", "paths", "register_dataclass", "static", "unflatten"]
+__all__ = ["difference", "flatten", "leaves", "map", "paths", "prefix", "register_dataclass", "static", "unflatten"]
 
 NAMESPACE = "defnpy"
 Structure = optree.PyTreeSpec
@@ -92,6 +92,19 @@ def paths(tree: Any, root: str = "") -> list[str]:
     ["params['b'][0]", "params['b'][1]", "params['w']"]
     """
     return [accessor.codify(root) for accessor in optree.tree_accessors(tree, namespace=NAMESPACE)]
+
+
+def prefix(short: Any, tree: Any) -> list[Any]:
+    """For every leaf of ``tree`` what ``short`` says of it: a container that may end where ``tree`` goes on, and whose
+    leaves then hold for everything below. None in ``short`` is a leaf. Raises ``ValueError`` where they do not fit.
+
+    >>> import defnpy as dp
+    >>> dp.tree.prefix((0, {"w": 1, "b": None}), ([1, 2], {"w": 3, "b": [4]}))
+    [0, 0, None, 1]
+    """
+    said = optree.broadcast_prefix(short, tree, none_is_leaf=True, namespace=NAMESPACE)
+    found = optree.tree_leaves(tree, none_is_leaf=True, namespace=NAMESPACE)
+    return [s for s, leaf in zip(said, found, strict=True) if leaf is not None]
 
 
 def difference(first: Any, second: Any, root: str = "") -> str:

@@ -13,6 +13,7 @@ from ..ir.expr import Expr, Value
 from ..ir.trace import aval_of, function
 from ..ops import linear
 from ..ops.convert import cast
+from ..ops.gather import gather, scatter_add, scatter_set
 from ..ops.sort import along
 
 __all__ = ["At", "getitem", "take", "take_along_axis"]
@@ -67,7 +68,7 @@ def getitem(x: Any, index: Any) -> Any:
 def _gather(x: Any, advanced: list[tuple[int, Any]], layout: list[str | int]) -> Any:
     shape = shapes.broadcast(*[aval_of(i).shape for _, i in advanced])
     axes = tuple(a for a, _ in advanced)
-    picked = linear.gather(x, *[_in_shape(i, shape) for _, i in advanced], axes=axes)
+    picked = gather(x, *[_in_shape(i, shape) for _, i in advanced], axes=axes)
     # NumPy puts the axes of the index tensors where they stand when they stand together, else in front.
     places = [i for i, entry in enumerate(layout) if entry == "index"]
     together = places[-1] - places[0] == len(places) - 1
@@ -250,13 +251,13 @@ class At:
 @function
 def set_at(x: Any, index: Any, values: Any, /) -> Any:
     """``x.at[index].set(values)``."""
-    return _update(linear.scatter_set, x, index, values)
+    return _update(scatter_set, x, index, values)
 
 
 @function
 def add_at(x: Any, index: Any, values: Any, /) -> Any:
     """``x.at[index].add(values)``."""
-    return _update(linear.scatter_add, x, index, values)
+    return _update(scatter_add, x, index, values)
 
 
 def _update(scatter: Any, x: Any, index: Any, values: Any) -> Any:

@@ -12,6 +12,7 @@ from ..errors import Mismatch
 from ..ir.trace import aval_of, function
 from ..ops import linear
 from ..ops.convert import astype as _astype
+from ..ops.gather import gather
 
 
 def astype(x: Any, dtype: Any, /) -> Any:
@@ -300,7 +301,7 @@ def repeat(x: Any, repeats: int | Sequence[int], /, *, axis: int | None = None) 
     if len(repeats) != shape[axis]:
         raise Mismatch(f"{len(repeats)} repeats for an axis of size {shape[axis]}")
     places = np.repeat(np.arange(shape[axis]), repeats)
-    picked = linear.gather(x, places, axes=(axis,))
+    picked = gather(x, places, axes=(axis,))
     return moveaxis(picked, 0, axis)
 
 

@@ -53,6 +53,9 @@ class Op:
     effect: the op has a side effect: it is neither merged nor dropped.
     cheap: recomputing an element costs less than storing and loading it.
     graphs: the static parameters that hold closed graphs, which the op runs: one, or a tuple of them.
+    batch: ``batch(batched, *x, **params)`` computes the op for many examples at once, see ``ops/batching.py``; None
+        when the examples are computed one after the other.
+    loops: the reason, where ``batch`` is None.
     """
 
     body: Callable[..., Any]
@@ -70,6 +73,8 @@ class Op:
     graphs: frozenset[str] = frozenset()
     cases: Sequence[Case] = ()
     jvp: Callable[..., Any] | None = None
+    batch: Callable[..., Any] | None = None
+    loops: str = ""
 
     def __post_init__(self) -> None:
         self.name = self.body.__name__.rstrip("_")

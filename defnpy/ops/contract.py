@@ -11,6 +11,7 @@ from .. import shapes
 from ..errors import Mismatch
 from ..ir.aval import Aval
 from ..ir.op import Case
+from .batching import from_axis
 from .families import contraction
 from .linear import inverse, permute_dims
 
@@ -68,6 +69,19 @@ def _arrange(x: Any, axes: shapes.Axes) -> Any:
     return x if axes == tuple(range(x.ndim)) else permute_dims(x, axes=inverse(axes))
 
 
+def _batch(batched: Sequence[bool], left: Any, right: Any, *, contract: Pairs, batch: Pairs) -> Any:
+    """Two batched operands have one more batch axis; a single one has one more free axis, which is moved to the front
+    of the result: one product, as large as all of them."""
+    of_left, of_right = batched
+    (c0, c1), (b0, b1) = [
+        (tuple(a + of_left for a in pair[0]), tuple(a + of_right for a in pair[1])) for pair in (contract, batch)
+    ]
+    if of_left and of_right:
+        return dot_general(left, right, contract=(c0, c1), batch=((0, *b0), (0, *b1)))
+    product = dot_general(left, right, contract=(c0, c1), batch=(b0, b1))
+    return from_axis(product, len(b0) if of_left else left.ndim - len(c0))
+
+
 def _two(first: tuple[int, ...], second: tuple[int, ...]) -> Any:
     return lambda rng, dtype: [rng.standard_normal(first).astype(dtype), rng.standard_normal(second).astype(dtype)]
 
@@ -76,6 +90,7 @@ def _two(first: tuple[int, ...], second: tuple[int, ...]) -> Any:
     normalize=_normalize,
     infer=_infer,
     vjp=_vjp,
+    batch=_batch,
     cases=[
         Case(_two((2, 3), (3, 4)), {"contract": ((1,), (0,))}),
         Case(_two((3, 2), (4, 3)), {"contract": ((0,), (1,))}),

@@ -8,6 +8,7 @@ rules are one line each, and derivatives of any order stay in this file.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,10 @@ import numpy as np
 from .. import shapes
 from ..errors import Mismatch
 from ..ir.aval import Aval
-from ..ir.op import Case
+from ..ir.op import Case, Op
+from .batching import from_axis, to_axis
 from .families import bilinear, special
+from .linear import reshape
 from .window import Array, cropped, normal, numbers, overlap_add, padded, windows
 
 
@@ -55,6 +58,45 @@ def _geometry(
     }
 
 
+def _joined(x: Any, axis: int, groups: int = 1) -> Any:
+    """The batch axis, the first, within another one (counted without it), inside of each of its ``groups``."""
+    size, *shape = x.shape
+    split = (*shape[:axis], groups, shape[axis] // groups, *shape[axis + 1 :])
+    inside = to_axis(reshape(x, shape=(size, *split)), axis + 1)
+    return reshape(inside, shape=(*shape[:axis], size * shape[axis], *shape[axis + 1 :]))
+
+
+def _parted(y: Any, axis: int, size: int, groups: int = 1) -> Any:
+    """The inverse of :func:`_joined`."""
+    shape = (*y.shape[:axis], y.shape[axis] // size, *y.shape[axis + 1 :])
+    split = (*shape[:axis], groups, size, shape[axis] // groups, *shape[axis + 1 :])
+    return reshape(from_axis(reshape(y, shape=split), axis + 1), shape=(size, *shape))
+
+
+# Where the batch goes when the left operand is batched, when the right one is, and when both are, with the axis of the
+# left, of the right and of the result that takes it. An axis of channels that other channels see by groups (True) takes
+# the batch inside of each group; where both operands are batched, every example is a group of its own.
+_Place = tuple[int, bool]
+_Places = tuple[tuple[_Place, _Place], tuple[_Place, _Place], tuple[int, int, int]]
+_CONV: _Places = (((0, False), (0, False)), ((0, True), (1, True)), (1, 0, 1))
+_TRANSPOSE: _Places = (((0, False), (0, False)), ((1, False), (1, True)), (1, 0, 1))
+_WEIGHT: _Places = (((1, True), (1, False)), ((1, True), (0, True)), (1, 1, 0))
+
+
+def _batch(
+    op: Op, places: _Places, batched: Sequence[bool], left: Any, right: Any, *, groups: int, **geometry: Any
+) -> Any:
+    if all(batched):
+        size, (of_left, of_right, of_result) = left.shape[0], places[2]
+        y = op(_joined(left, of_left), _joined(right, of_right), groups=size * groups, **geometry)
+        return _parted(y, of_result, size)
+    (axis, grouped), (target, result_grouped) = places[1] if batched[1] else places[0]
+    operands, one = [left, right], int(batched[1])
+    size = operands[one].shape[0]
+    operands[one] = _joined(operands[one], axis, groups if grouped else 1)
+    return _parted(op(*operands, groups=groups, **geometry), target, size, groups if result_grouped else 1)
+
+
 def _conv_normalize(
     x: Aval, w: Aval, *, strides: Any = 1, padding: Any = 0, dilation: Any = 1, groups: Any = 1
 ) -> dict[str, Any]:
@@ -72,6 +114,7 @@ def _conv_normalize(
     ),
     jvp=lambda tangents, y, *x, **params: bilinear(conv, tangents, x, params),
     convert=numbers,
+    batch=lambda *operands, **params: _batch(conv, _CONV, *operands, **params),
     cases=[
         Case(normal((2, 3, 5, 4), (4, 3, 3, 2))),
         Case(normal((2, 2, 7), (3, 2, 3)), {"strides": 2, "padding": 1}),
@@ -150,6 +193,7 @@ def _transpose_infer(y: Aval, w: Aval, *, size: Any, groups: int, **geometry: An
     ),
     jvp=lambda tangents, y, *x, **params: bilinear(conv_transpose, tangents, x, params),
     convert=numbers,
+    batch=lambda *operands, **params: _batch(conv_transpose, _TRANSPOSE, *operands, **params),
     cases=[
         Case(normal((2, 4, 3, 2), (4, 3, 3, 2))),
         Case(normal((2, 3, 4), (3, 2, 3)), {"strides": 2, "padding": 1, "size": 8}),
@@ -207,6 +251,7 @@ def _weight_infer(x: Aval, y: Aval, *, size: Any, groups: int, **geometry: Any) 
     ),
     jvp=lambda tangents, y, *x, **params: bilinear(conv_weight, tangents, x, params),
     convert=numbers,
+    batch=lambda *operands, **params: _batch(conv_weight, _WEIGHT, *operands, **params),
     cases=[
         Case(normal((2, 3, 5, 4), (2, 4, 3, 3)), {"size": (3, 2)}),
         Case(normal((2, 2, 7), (2, 3, 4)), {"size": 3, "strides": 2, "padding": 1}),

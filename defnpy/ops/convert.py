@@ -68,6 +68,7 @@ astype = Op(
         Case(lambda rng, dtype: (rng.integers(-5, 5, (3,), dtype=np.int32),), {"dtype": "float32"}),
         Case(lambda rng, dtype: (rng.integers(0, 2, (3,)).astype(bool),), {"dtype": "int8"}),
     ],
+    batch=lambda batched, x, **params: astype(x, **params),
 )
 
 

@@ -10,6 +10,7 @@ from .. import shapes
 from ..dtypes import uint32
 from ..ir.aval import Aval
 from ..ir.op import Case
+from .batching import aligned
 from .convert import one_dtype
 from .families import special, uniform
 
@@ -23,6 +24,7 @@ _words = uniform(0, 2**32 - 1, "u")
     infer=lambda k0, k1, c0, c1, *, word: Aval(shapes.broadcast(k0.shape, k1.shape, c0.shape, c1.shape), uint32),
     vjp=None,
     not_differentiable="random bits are no function to differentiate",
+    batch=lambda batched, *x, word: threefry2x32(*aligned(batched, x), word=word),
     convert=one_dtype,
     scalar="threefry2x32({k0}, {k1}, {c0}, {c1}, {word})",
     cases=[

@@ -12,7 +12,8 @@ from ..ir.op import Case
 from .convert import one_dtype
 from .elementwise import where
 from .families import special, widened
-from .linear import flip, iota, pad, scatter_add, slice_, zeros_like
+from .gather import scatter_add
+from .linear import flip, iota, pad, slice_, zeros_like
 from .logic import equal, logical_and, not_equal
 from .sort import every_index
 
@@ -66,6 +67,7 @@ def _shifted(x: Any, steps: int, axis: int, fill: float) -> Any:
     normalize=_normalize,
     infer=_widened,
     vjp=lambda g, y, x, *, axis, reverse: (cumulative_sum(g, axis=axis, reverse=not reverse),),
+    batch=lambda batched, x, *, axis, reverse: cumulative_sum(x, axis=axis + 1, reverse=reverse),
     convert=one_dtype,
     cases=_CASES,
 )
@@ -107,6 +109,7 @@ def _product_vjp(g: Any, y: Any, x: Any, *, axis: int, reverse: bool) -> tuple[A
     normalize=_normalize,
     infer=_widened,
     vjp=_product_vjp,
+    batch=lambda batched, x, *, axis, reverse: cumulative_prod(x, axis=axis + 1, reverse=reverse),
     convert=one_dtype,
     cases=[*_CASES, Case(lambda rng, dtype: [np.array([[2.0, 0.0, -1.0, 3.0], [0.0, 1.5, 0.0, 2.0]], dtype)])],
 )
@@ -140,6 +143,7 @@ def _extremum_vjp(g: Any, y: Any, x: Any, *, axis: int, reverse: bool) -> tuple[
     normalize=_normalize,
     infer=lambda x, *, axis, reverse: x,
     vjp=_extremum_vjp,
+    batch=lambda batched, x, *, axis, reverse: cumulative_max(x, axis=axis + 1, reverse=reverse),
     convert=one_dtype,
     cases=_CASES,
 )
@@ -160,6 +164,7 @@ def cumulative_max(x, /, *, axis=-1, reverse=False):
     normalize=_normalize,
     infer=lambda x, *, axis, reverse: x,
     vjp=_extremum_vjp,
+    batch=lambda batched, x, *, axis, reverse: cumulative_min(x, axis=axis + 1, reverse=reverse),
     convert=one_dtype,
     cases=_CASES,
 )

@@ -22,6 +22,7 @@ from ..dtypes import DEFAULT_INT, DType
 from ..ir.aval import Aval
 from ..ir.op import Case, Op
 from ..ir.trace import call
+from .batching import by_alignment, by_axes
 from .convert import one_dtype
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
 Body = Callable[..., Any]
 Rule = Callable[..., Sequence[Any]]
 Forward = Callable[..., Any]
+Batch = Callable[..., Any]  # see batching.py
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,7 @@ def elementwise(
 
     def declare(body: Body) -> Op:
         arity: int = body.__code__.co_posonlyargcount
-        return Op(
+        op = Op(
             body,
             "elementwise",
             infer,
@@ -155,6 +157,8 @@ def elementwise(
             cases=_elementwise_cases(arity, cases),
             jvp=None if vjp is None else _by_operand(vjp),
         )
+        op.batch = by_alignment(op)
+        return op
 
     return declare
 
@@ -168,6 +172,7 @@ def movement(
     infer: Callable[..., Aval],
     vjp: Rule | None,
     cases: Sequence[Case],
+    batch: Batch,
     normalize: Callable[..., dict[str, Any]] | None = None,
     convert: Callable[[Op, Sequence[Any]], Sequence[Any]] = _keep,
     not_differentiable: str = "",
@@ -180,6 +185,7 @@ def movement(
 
     def declare(body: Body) -> Op:
         op = Op(body, "movement", infer, call, convert, normalize, vjp, not_differentiable, kinds="biuf", cases=cases)
+        op.batch = batch
         if vjp is not None:
             op.jvp = jvp or (lambda tangents, y, x, *others, **params: op(tangents[0], *others, **params))
         return op
@@ -244,7 +250,7 @@ def reduction(
 
     def declare(body: Body) -> Op:
         cases = _reduction_cases(domains, empty)
-        return Op(
+        op = Op(
             body,
             "reduction",
             infer,
@@ -258,17 +264,25 @@ def reduction(
             cases=cases,
             jvp=jvp,
         )
+        op.batch = by_axes(op)
+        return op
 
     return declare
 
 
 def contraction(
-    *, infer: Callable[..., Aval], normalize: Callable[..., dict[str, Any]], vjp: Rule, cases: Sequence[Case]
+    *,
+    infer: Callable[..., Aval],
+    normalize: Callable[..., dict[str, Any]],
+    vjp: Rule,
+    batch: Batch,
+    cases: Sequence[Case],
 ) -> Callable[[Body], Op]:
     """An op that multiplies two operands and sums over shared axes: matrix products."""
 
     def declare(body: Body) -> Op:
         op = Op(body, "contraction", infer, call, one_dtype, normalize, vjp, kinds="iuf", cases=cases, cheap=False)
+        op.batch = batch
         op.jvp = lambda tangents, y, *x, **params: bilinear(op, tangents, x, params)
         return op
 
@@ -288,8 +302,13 @@ def special(
     not_differentiable: str = "",
     graphs: Sequence[str] = (),
     jvp: Forward | None = None,
+    batch: Batch | None = None,
+    loops: str = "",
 ) -> Callable[[Body], Op]:
-    """An op that fits no family: everything is said in the declaration."""
+    """An op that fits no family: everything is said in the declaration.
+
+    loops: why there is no ``batch`` rule, and examples are computed one after the other.
+    """
 
     def declare(body: Body) -> Op:
         return Op(
@@ -307,6 +326,8 @@ def special(
             cases=cases,
             graphs=frozenset(graphs),
             jvp=jvp,
+            batch=batch,
+            loops=loops,
         )
 
     return declare

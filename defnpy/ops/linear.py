@@ -1,5 +1,5 @@
 """The linear primitives. Each is linear in its array operands and the gradient of each is another of them
-(sum with broadcast_to, slice with pad, gather with scatter_add), so this file closes on itself.
+(sum with broadcast_to, slice with pad), so this file closes on itself. gather and scatter_add are in gather.py.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import numpy as np
 
 from .. import shapes
 from ..dtypes import as_dtype
-from ..errors import DTypeError, IndexingError, Mismatch
+from ..errors import IndexingError, Mismatch
 from ..ir.aval import Aval
-from ..ir.op import Case, Literal, Op
-from ..ir.trace import aval_of
-from .convert import cast, one_dtype
+from ..ir.op import Case, Literal
+from .batching import batch_size, everywhere
+from .convert import one_dtype
 from .families import movement, reduction, special, uniform, widened
 
 
@@ -37,6 +37,7 @@ def _reshape_normalize(x: Aval, *, shape: Any) -> dict[str, Any]:
     normalize=_reshape_normalize,
     infer=lambda x, *, shape: Aval(shapes.reshape(x.shape, shape), x.dtype, x.weak),
     vjp=lambda g, y, x, *, shape: (reshape(g, shape=x.shape),),
+    batch=lambda batched, x, *, shape: reshape(x, shape=(x.shape[0], *shape)),
     cases=[
         Case(_normal(2, 6), {"shape": (3, 4)}),
         Case(_normal(2, 3), {"shape": (-1,)}),
@@ -72,6 +73,7 @@ def inverse(axes: shapes.Axes) -> shapes.Axes:
     normalize=_permute_normalize,
     infer=lambda x, *, axes: Aval(tuple(x.shape[a] for a in axes), x.dtype, x.weak),
     vjp=lambda g, y, x, *, axes: (permute_dims(g, axes=inverse(axes)),),
+    batch=lambda batched, x, *, axes: permute_dims(x, axes=(0, *[a + 1 for a in axes])),
     cases=[
         Case(_normal(2, 3), {"axes": (1, 0)}),
         Case(_normal(2, 3, 4), {"axes": (2, 0, 1)}),
@@ -100,10 +102,16 @@ def _unbroadcast(g: Any, y: Any, x: Any, *, shape: shapes.Shape) -> tuple[Any]:
     return (reshape(sum_(g, axis=shapes.broadcast_axes(x.shape, shape)), shape=x.shape),)
 
 
+def _broadcast_batch(batched: Any, x: Any, *, shape: shapes.Shape) -> Any:
+    size, *rest = x.shape
+    return broadcast_to(reshape(x, shape=(size, *(1,) * (len(shape) - len(rest)), *rest)), shape=(size, *shape))
+
+
 @movement(
     normalize=lambda x, *, shape: {"shape": shapes.as_shape(shape)},
     infer=_broadcast_infer,
     vjp=_unbroadcast,
+    batch=_broadcast_batch,
     cases=[
         Case(_normal(3), {"shape": (2, 3)}),
         Case(_normal(2, 1), {"shape": (4, 2, 3)}),
@@ -168,6 +176,9 @@ def _pad_vjp(g: Any, y: Any, x: Any, *, low: Any, high: Any, interior: Any, valu
     infer=lambda x, *, low, high, interior, value: Aval(shapes.pad(x.shape, low, high, interior), x.dtype, x.weak),
     vjp=_pad_vjp,
     jvp=lambda tangents, y, x, *, low, high, interior, value: pad(tangents[0], low=low, high=high, interior=interior),
+    batch=lambda batched, x, *, low, high, interior, value: pad(
+        x, low=(0, *low), high=(0, *high), interior=(0, *interior), value=value
+    ),
     cases=[
         Case(_normal(3), {"low": 1, "high": 2}),
         Case(_normal(2, 3), {"low": (0, 1), "high": (1, 0), "interior": (2, 1)}),
@@ -215,11 +226,22 @@ def _place_vjp(g: Any, y: Any, *parts: Any, shape: Any, starts: Any, steps: Any,
     ]
 
 
+def _place_batch(batched: Any, *parts: Any, shape: Any, starts: Any, steps: Any, value: Any) -> Any:
+    return place(
+        *everywhere(batched, parts),
+        shape=(batch_size(batched, parts), *shape),
+        starts=tuple((0, *start) for start in starts),
+        steps=tuple((1, *step) for step in steps),
+        value=value,
+    )
+
+
 @special(
     family="parts",
     normalize=_place_normalize,
     infer=lambda *parts, shape, **places: Aval(shape, parts[0].dtype, parts[0].weak),
     vjp=_place_vjp,
+    batch=_place_batch,
     convert=one_dtype,
     cases=[
         Case(_normal(3), {"shape": (8,), "starts": ((1,),), "steps": ((2,),)}),
@@ -272,6 +294,9 @@ def _slice_vjp(g: Any, y: Any, x: Any, *, starts: Any, stops: Any, steps: Any) -
     },
     infer=_slice_infer,
     vjp=_slice_vjp,
+    batch=lambda batched, x, *, starts, stops, steps: slice_(
+        x, starts=(0, *starts), stops=(x.shape[0], *stops), steps=(1, *steps)
+    ),
     cases=[
         Case(_normal(5), {"starts": (1,), "stops": (5,), "steps": (2,)}),
         Case(_normal(3, 4), {"starts": (0, 1), "stops": (2, 3), "steps": (1, 1)}),
@@ -292,6 +317,7 @@ def slice_(x, /, *, starts, stops, steps):
     normalize=lambda x, *, axis=None: {"axis": shapes.normalize_axes(axis, len(x.shape))},
     infer=lambda x, *, axis: x,
     vjp=lambda g, y, x, *, axis: (flip(g, axis=axis),),
+    batch=lambda batched, x, *, axis: flip(x, axis=tuple(a + 1 for a in axis)),
     cases=[Case(_normal(2, 3), {}), Case(_normal(2, 3), {"axis": 1})],
 )
 def flip(x, /, *, axis=None):
@@ -327,6 +353,7 @@ def _concat_vjp(g: Any, y: Any, *xs: Any, axis: int) -> Sequence[Any]:
     jvp=lambda tangents, y, *xs, axis: concat_(
         *[zeros_like(y, x.shape) if t is None else t for t, x in zip(tangents, xs, strict=True)], axis=axis
     ),
+    batch=lambda batched, *xs, axis: concat_(*everywhere(batched, xs), axis=axis + 1),
     convert=one_dtype,
     cases=[
         Case(lambda rng, dtype: [rng.standard_normal((2, n)).astype(dtype) for n in (1, 0, 3)], {"axis": 1}),
@@ -343,133 +370,6 @@ def concat_(*xs, axis=0):
     return np.concatenate(xs, axis=axis)
 
 
-def _check_indices(x: Aval, indices: Sequence[Aval], axes: shapes.Axes) -> shapes.Shape:
-    if len(indices) != len(axes):
-        raise Mismatch(f"{len(indices)} index tensors for {len(axes)} axes", error=IndexingError)
-    for index in indices:
-        if index.dtype.kind not in "iu":
-            raise Mismatch(f"an index is an integer tensor, not {index}", error=DTypeError)
-        if index.shape != indices[0].shape:
-            raise Mismatch("index tensors must have one shape")
-    if any(x.shape[a] == 0 for a in axes) and shapes.size(indices[0].shape):
-        raise Mismatch("there is nothing to index: the axis has size 0", error=IndexingError)
-    return indices[0].shape
-
-
-def _gather_infer(x: Aval, *indices: Aval, axes: shapes.Axes) -> Aval:
-    return Aval(_check_indices(x, indices, axes) + shapes.reduce(x.shape, axes), x.dtype, x.weak)
-
-
-def _indexed(x: Any, axes: shapes.Axes) -> Any:
-    """A view of ``x`` with the indexed axes in front."""
-    return np.moveaxis(x, axes, range(len(axes)))
-
-
-def _bounded(x: Any, indices: Sequence[Any], axes: shapes.Axes) -> tuple[Any, ...]:
-    for index, axis in zip(indices, axes, strict=True):
-        index = np.asarray(index)
-        if index.size and not (-x.shape[axis] <= int(index.min()) and int(index.max()) < x.shape[axis]):
-            bad = index[(index < -x.shape[axis]) | (index >= x.shape[axis])].flat[0]
-            raise Mismatch(f"index {bad} is out of bounds for axis {axis} of size {x.shape[axis]}", error=IndexingError)
-    return tuple(indices)
-
-
-_index = np.array([[0, 2, -1], [2, 2, 1]])
-
-
-@movement(
-    infer=_gather_infer,
-    vjp=lambda g, y, x, *indices, axes: (
-        scatter_add(zeros_like(g, x.shape), g, *indices, axes=axes),
-        *[None] * len(indices),
-    ),
-    cases=[
-        Case(lambda rng, dtype: [rng.standard_normal((3, 4)).astype(dtype), _index], {"axes": (0,)}),
-        Case(lambda rng, dtype: [rng.standard_normal((4, 3)).astype(dtype), _index], {"axes": (1,)}),
-        Case(lambda rng, dtype: [rng.standard_normal((3, 2, 3)).astype(dtype), _index, _index], {"axes": (0, 2)}),
-        Case(lambda rng, dtype: [rng.standard_normal((3,)).astype(dtype), np.zeros((0,), int)], {"axes": (0,)}),
-    ],
-)
-def gather(x, /, *indices, axes):
-    """Elements at integer positions along ``axes``: the shape of the indices, then the axes that are not indexed.
-
-    Negative indices count from the end; one out of bounds is an error. What ``x[i]`` and :func:`take` are made of.
-
-    >>> import defnpy as dp
-    >>> dp.asarray([10, 20, 30])[dp.asarray([2, 0, -1])]
-    Tensor([30, 10, 30], dtype=int64)
-    """
-    x = np.asarray(x)
-    return _indexed(x, axes)[_bounded(x, indices, axes)]
-
-
-def _scatter_infer(x: Aval, updates: Aval, *indices: Aval, axes: shapes.Axes) -> Aval:
-    expected = _check_indices(x, indices, axes) + shapes.reduce(x.shape, axes)
-    if updates.shape != expected:
-        raise Mismatch(f"the updates have shape {updates.shape}, the indexed place {expected}")
-    return Aval(x.shape, x.dtype, x.weak)
-
-
-def _values_in_one_dtype(op: Op, args: Sequence[Any]) -> Sequence[Any]:
-    x, updates, *indices = args
-    return [x, cast(updates, aval_of(x).dtype), *indices]
-
-
-def _scatter_arrays(rng: np.random.Generator, dtype: Any) -> list[Any]:
-    return [rng.standard_normal((3, 4)).astype(dtype), rng.standard_normal((2, 3, 4)).astype(dtype), _index]
-
-
-@special(
-    family="library",
-    infer=_scatter_infer,
-    vjp=lambda g, y, x, updates, *indices, axes: (g, gather(g, *indices, axes=axes), *[None] * len(indices)),
-    convert=_values_in_one_dtype,
-    cases=[Case(_scatter_arrays, {"axes": (0,)})],
-)
-def scatter_add(x, updates, /, *indices, axes):
-    """``x`` with ``updates`` added at integer positions; a position named twice gets both. See ``x.at[i].add``.
-
-    >>> import defnpy as dp
-    >>> dp.zeros((3,)).at[dp.asarray([0, 2, 0])].add(1.0)
-    Tensor([2., 0., 1.], dtype=float32)
-    """
-    result = np.array(x)
-    np.add.at(_indexed(result, axes), _bounded(result, indices, axes), updates)
-    return result
-
-
-def _scatter_set_vjp(g: Any, y: Any, x: Any, updates: Any, *indices: Any, axes: shapes.Axes) -> Sequence[Any]:
-    # Where a position is written twice the last write wins, and only that one has a gradient: number the updates,
-    # write the numbers, and see whose number stayed.
-    from_updates = broadcast_to(np.zeros((), g.dtype)[()], shape=updates.shape)
-    kept = scatter_set(g, from_updates, *indices, axes=axes)
-    count = shapes.size(updates.shape)
-    numbers = reshape(_numbers(count), shape=updates.shape)
-    places = broadcast_to(np.int64(-1), shape=x.shape)
-    winners = gather(scatter_set(places, numbers, *indices, axes=axes), *indices, axes=axes)
-    mine = cast(winners == numbers, g.dtype)
-    return (kept, gather(g, *indices, axes=axes) * mine, *[None] * len(indices))
-
-
-@special(
-    family="library",
-    infer=_scatter_infer,
-    vjp=_scatter_set_vjp,
-    convert=_values_in_one_dtype,
-    cases=[Case(_scatter_arrays, {"axes": (0,)})],
-)
-def scatter_set(x, updates, /, *indices, axes):
-    """``x`` with ``updates`` written at integer positions; of a position named twice the last one stays.
-
-    >>> import defnpy as dp
-    >>> dp.zeros((3,)).at[1].set(5.0)
-    Tensor([0., 5., 0.], dtype=float32)
-    """
-    result = np.array(x)
-    _indexed(result, axes)[_bounded(result, indices, axes)] = updates
-    return result
-
-
 @special(
     family="iota",
     normalize=lambda *, shape, axis=0, dtype=None: {
@@ -480,6 +380,7 @@ def scatter_set(x, updates, /, *indices, axes):
     infer=lambda *, shape, axis, dtype: Aval(shape, dtype),
     vjp=None,
     not_differentiable="it has no operands",
+    batch=lambda *operands, **params: iota(**params),
     cases=[Case(lambda rng, dtype: [], {"shape": (2, 3), "axis": 1, "dtype": "float32"})],
 )
 def iota(*, shape, axis=0, dtype=None):
@@ -493,7 +394,3 @@ def iota(*, shape, axis=0, dtype=None):
     shape, dtype = shapes.as_shape(shape), np.dtype("int64") if dtype is None else dtype
     along = np.arange(shape[axis], dtype=as_dtype(dtype)).reshape([-1 if a == axis else 1 for a in range(len(shape))])
     return np.broadcast_to(along, shape)
-
-
-def _numbers(count: int) -> Any:
-    return iota(shape=(count,))

@@ -14,6 +14,7 @@ from .families import movement, special
 @movement(
     infer=lambda x: x,
     vjp=None,
+    batch=lambda batched, x: stop_grad(x),
     not_differentiable="that is what it is for: the gradient stops here",
     cases=[Case(lambda rng, dtype: [rng.standard_normal((2,)).astype(dtype)])],
 )
@@ -33,13 +34,15 @@ def stop_grad(x, /):
     infer=lambda x, *, label: x,
     vjp=lambda g, y, x, *, label: (g,),
     jvp=lambda tangents, y, x, *, label: tangents[0],
+    batch=lambda batched, x, *, label: print_value(x, label=label),
     cases=[Case(lambda rng, dtype: [rng.standard_normal((2,)).astype(dtype)], {"label": "x"})],
     effect=True,
 )
 def print_value(x, /, *, label=""):
     """Print the value when the program runs, and return it. It is printed even when nobody uses the result.
 
-    Several prints come in the order in which the program made them. The text goes to standard output.
+    Several prints come in the order in which the program made them. The text goes to standard output. Under ``vmap``
+    the values of all examples are printed as one array, the batch axis first.
 
     >>> import defnpy as dp
     >>> @dp.defn

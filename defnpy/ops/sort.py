@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,11 @@ from ..errors import Mismatch
 from ..ir.aval import Aval
 from ..ir.op import Case
 from ..ir.trace import aval_of
+from .batching import everywhere
 from .convert import one_dtype
 from .families import special
-from .linear import gather, iota
+from .gather import gather
+from .linear import concat_, iota, reshape, slice_
 
 
 def every_index(indices: Any, axis: int) -> list[Any]:
@@ -58,6 +61,7 @@ _CASES = [
     infer=lambda x, *, axis, descending, stable: Aval(x.shape, DEFAULT_INT),
     vjp=None,
     not_differentiable="positions do not change with the elements, but where they jump",
+    batch=lambda batched, x, *, axis, **params: argsort(x, axis=axis + 1, **params),
     convert=one_dtype,
     cases=_CASES,
 )
@@ -90,6 +94,7 @@ def _sort_vjp(g: Any, y: Any, x: Any, *, axis: int, descending: bool, stable: bo
     normalize=_order_normalize,
     infer=lambda x, *, axis, descending, stable: x,
     vjp=_sort_vjp,
+    batch=lambda batched, x, *, axis, **params: sort_(x, axis=axis + 1, **params),
     convert=one_dtype,
     cases=_CASES,
 )
@@ -118,6 +123,24 @@ def _search_normalize(x: Aval, values: Aval, *, side: str = "left") -> dict[str,
     return {"side": side}
 
 
+def _search_batch(batched: Sequence[bool], x: Any, values: Any, *, side: str) -> Any:
+    """Every example searches its own x: sorted together with it, a value stands behind what is smaller of x, and behind
+    the values that are smaller."""
+    if not batched[0]:
+        return searchsorted(x, values, side=side)
+    x, values = everywhere(batched, (x, values))
+    rows = reshape(values, shape=(x.shape[0], shapes.size(values.shape[1:])))
+    first = 0 if side == "left" else x.shape[1]  # a value that is equal to one of x comes before it, or behind it
+    both = concat_(rows, x, axis=1) if side == "left" else concat_(x, rows, axis=1)
+    among_both = slice_(_ranks(both), starts=(0, first), stops=(x.shape[0], first + rows.shape[1]), steps=(1, 1))
+    return reshape(among_both - _ranks(rows), shape=values.shape)
+
+
+def _ranks(rows: Any) -> Any:
+    """The place of each element in its row, when that is sorted."""
+    return argsort(argsort(rows, axis=1), axis=1)
+
+
 def _searched(values: tuple[int, ...]) -> Any:
     return lambda rng, dtype: [np.arange(5).astype(dtype), rng.integers(-1, 6, values).astype(dtype)]
 
@@ -128,6 +151,7 @@ def _searched(values: tuple[int, ...]) -> Any:
     infer=_search_infer,
     vjp=None,
     not_differentiable="positions do not change with the elements, but where they jump",
+    batch=_search_batch,
     convert=one_dtype,
     cases=[Case(_searched((2, 3))), Case(_searched(()), {"side": "right"}), Case(_searched((0,)))],
 )

@@ -22,8 +22,10 @@ from ..dtypes import DEFAULT_INT
 from ..errors import Mismatch
 from ..ir.aval import Aval
 from ..ir.op import Case, Op
+from .batching import batch_size, everywhere
 from .convert import cast, one_dtype
 from .families import special
+from .linear import reshape
 
 Array = np.ndarray[Any, Any]
 
@@ -96,6 +98,7 @@ def _windows_infer(x: Aval, *, window: Any, strides: Any, dilation: Any) -> Aval
         overlap_add(g, size=x.shape[x.ndim - len(window) :], strides=strides, dilation=dilation),
     ),
     jvp=lambda tangents, y, x, **params: windows(tangents[0], **params),
+    batch=lambda batched, x, **geometry: windows(x, **geometry),
     cases=[
         Case(normal((2, 7)), {"window": 3}),
         Case(normal((5, 6)), {"window": (2, 3), "strides": (2, 1)}),
@@ -154,6 +157,7 @@ def _overlap_infer(x: Aval, *, size: Any, strides: Any, dilation: Any) -> Aval:
     vjp=lambda g, y, x, *, size, strides, dilation: (
         windows(g, window=x.shape[x.ndim - len(size) :], strides=strides, dilation=dilation),
     ),
+    batch=lambda batched, x, **geometry: overlap_add(x, **geometry),
     convert=numbers,
     jvp=lambda tangents, y, x, **params: overlap_add(tangents[0], **params),
     cases=[
@@ -217,6 +221,13 @@ def _pool_normalize(
     return geometry
 
 
+def _pool_batch(op: Op, batched: Sequence[bool], *x: Any, **geometry: Any) -> Any:
+    """The examples' own axis N takes the batch as well: pooling treats its entries alike."""
+    size, operands = batch_size(batched, x), everywhere(batched, x)
+    result = op(*[reshape(v, shape=(size * v.shape[1], *v.shape[2:])) for v in operands], **geometry)
+    return reshape(result, shape=(*operands[0].shape[:2], *result.shape[1:]))
+
+
 def _pooled(x: Aval, geometry: dict[str, Any]) -> shapes.Shape:
     return x.shape[:2] + shapes.windows(x.shape[2:], **geometry)
 
@@ -270,6 +281,7 @@ def _pool_cases(*operands: str) -> list[Case]:
     normalize=_pool_normalize,
     infer=lambda x, **geometry: Aval(_pooled(x, geometry), x.dtype, x.weak),
     vjp=lambda g, y, x, **geometry: (max_unpool(g, x, **geometry),),
+    batch=lambda *operands, **geometry: _pool_batch(max_pool, *operands, **geometry),
     cases=_pool_cases("x"),
 )
 def max_pool(x, /, *, window, strides=None, padding=0, dilation=1):
@@ -298,6 +310,7 @@ def _unpool_infer(y: Aval, x: Aval, **geometry: Any) -> Aval:
     normalize=_pool_normalize,
     infer=_unpool_infer,
     vjp=lambda g, z, y, x, **geometry: (max_select(g, x, **geometry), None),
+    batch=lambda *operands, **geometry: _pool_batch(max_unpool, *operands, **geometry),
     cases=_pool_cases("y", "x"),
 )
 def max_unpool(y, x, /, *, window, strides=None, padding=0, dilation=1):
@@ -329,6 +342,7 @@ def _select_infer(v: Aval, x: Aval, **geometry: Any) -> Aval:
     normalize=_pool_normalize,
     infer=_select_infer,
     vjp=lambda g, y, v, x, **geometry: (max_unpool(g, x, **geometry), None),
+    batch=lambda *operands, **geometry: _pool_batch(max_select, *operands, **geometry),
     cases=_pool_cases("v", "x"),
 )
 def max_select(v, x, /, *, window, strides=None, padding=0, dilation=1):

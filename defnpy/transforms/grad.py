@@ -6,8 +6,6 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from .. import shapes, tree
 from ..dtypes import cotangent_dtype
 from ..errors import GradientError
@@ -18,7 +16,7 @@ from ..ir.trace import Trace, aval_of, current, tracing
 from ..ops.convert import astype, cast
 from ..ops.linear import broadcast_to, reshape, sum_
 from ..source import capture, quote
-from .stage import is_tensor, parameter_names, stage
+from .stage import is_tensor, operand, parameter_names, stage
 
 __all__ = ["Reverse", "ValueAndGrad", "backward", "context", "unbroadcast", "value_and_gradient", "vjp_of", "zeros"]
 
@@ -167,7 +165,7 @@ def value_and_gradient(
         graph = _with_gradients(prepare(staged.graph), len(tensors))
         trace = current()
         assert trace is not None
-        results = trace.inline(graph, [*map(_operand, tensors), *staged.captured])
+        results = trace.inline(graph, [*map(operand, tensors), *staged.captured])
         count = sum(c is None for c in staged.carried)
         gradients = iter(results[count:])
         parts = [
@@ -178,14 +176,6 @@ def value_and_gradient(
         return ValueAndGrad(staged.rebuild(results[:count]), gradient[0] if isinstance(argnums, int) else gradient)
 
     return transformed
-
-
-def _operand(leaf: Any) -> Any:
-    """A leaf as an operand of the enclosing trace; a Python number stays a weak one."""
-    if isinstance(leaf, (bool, int, float)) and not isinstance(leaf, np.generic):
-        value = _dtype(leaf).type(leaf)
-        return astype(value, dtype=value.dtype, weak=True)
-    return leaf
 
 
 def _dtype(leaf: Any) -> Any:

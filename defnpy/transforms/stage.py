@@ -16,7 +16,7 @@ from ..ir.expr import Expr, Graph, Value
 from ..ir.trace import Trace, aval_of, tracing
 from ..ops.convert import astype, cast
 
-__all__ = ["Staged", "default_dtype", "is_tensor", "leaf_names", "parameter_names", "stage", "strengthen"]
+__all__ = ["Staged", "default_dtype", "is_tensor", "leaf_names", "operand", "parameter_names", "stage", "strengthen"]
 
 
 def is_tensor(leaf: Any) -> bool:
@@ -93,6 +93,14 @@ def stage(
         nodes = [_output(trace, leaf) for leaf in outputs if is_tensor(leaf)]
         graph = trace.graph(nodes)
     return Staged(graph, [value for value, _ in trace.captured.values()], out_structure, carried, trace.read)
+
+
+def operand(leaf: Any) -> Any:
+    """A leaf as an operand of the enclosing trace; a Python number stays a weak one."""
+    if isinstance(leaf, (bool, int, float)) and not isinstance(leaf, np.generic):
+        value = aval_of(leaf).dtype.type(leaf)
+        return astype(value, dtype=value.dtype, weak=True)
+    return leaf
 
 
 def _output(trace: Trace, leaf: Any) -> Expr:

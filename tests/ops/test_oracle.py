@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 import defnpy as dp
-from defnpy.ops.linear import gather, scatter_add, scatter_set, slice_
+from defnpy.ops.gather import gather, scatter_add, scatter_set
+from defnpy.ops.linear import slice_
 
 jax = pytest.importorskip("jax", reason="JAX is the oracle of these tests; it comes with the extra defnpy[bench]")
 import jax.numpy as jnp  # noqa: E402

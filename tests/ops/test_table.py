@@ -413,7 +413,9 @@ def test_a_wrong_shape_is_caught() -> None:
 
     def wrong() -> Op:
         case = Case(lambda rng, dtype: [rng.standard_normal((2, 3)).astype(dtype)])
-        return movement(infer=lambda x: x, vjp=None, not_differentiable="not asked", cases=[case])(numpy_reverse)
+        return movement(
+            infer=lambda x: x, vjp=None, not_differentiable="not asked", batch=lambda batched, x: x, cases=[case]
+        )(numpy_reverse)
 
     with planted(wrong) as op, pytest.raises(AssertionError, match=r"numpy_reverse is inferred as f32\[2,3\]"):
         check_aval(op, op.cases[0], "float32")

@@ -29,7 +29,8 @@ from defnpy.ir.expr import Expr, Graph
 from defnpy.ir.trace import Trace, tracing
 from defnpy.lower.memory import ALIGNMENT
 from defnpy.lower.program import CallStep, KernelStep, lower
-from defnpy.ops.linear import gather, scatter_add, scatter_set, slice_
+from defnpy.ops.gather import gather, scatter_add, scatter_set
+from defnpy.ops.linear import slice_
 from defnpy.transforms.grad import backward
 
 __all__ = ["Program", "check_memory", "compare", "draw_program", "run_compiled", "run_readable", "run_reference"]

@@ -1,0 +1,227 @@
+"""Batching: a function of one example becomes one of many, by the ops' own rules. No loop is left of the batch.
+
+A batched value has the batch axis first. What does not depend on a batched value is computed once.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .. import shapes, tree
+from ..errors import Mismatch, ShapeError, TreeError
+from ..ir.aval import Aval
+from ..ir.expr import Expr, Graph, Value
+from ..ir.trace import Trace, aval_of, current, tracing
+from ..ops.batching import from_axis, repeated, to_axis
+from ..ops.linear import broadcast_to, concat_, reshape, slice_
+from ..source import capture, quote
+from .stage import is_tensor, operand, parameter_names, stage
+
+__all__ = ["batch", "batched_graph", "vectorized"]
+
+
+def batch(
+    trace: Trace, graph: Graph, inputs: Sequence[Any], batched: Sequence[bool], size: int
+) -> list[tuple[Any, bool]]:
+    """Copy a closed graph into ``trace``, which is open, computing it for ``size`` examples at once.
+
+    inputs: the values of the graph's own; where ``batched`` says so, with one example per entry of the first axis.
+    Returns the outputs as pairs: the value, and whether it is batched.
+    """
+    values: dict[Expr, Any] = {node: trace.lift(x) for node, x in zip(graph.inputs, inputs, strict=True)}
+    flags: dict[Expr, bool] = dict(zip(graph.inputs, batched, strict=True))
+    outer_place = trace.place
+    try:
+        for node in graph.nodes():
+            if node in values:
+                continue
+            args, given = [values[arg] for arg in node.args], tuple([flags[arg] for arg in node.args])
+            flags[node] = any(given)
+            if not flags[node]:
+                values[node] = trace.copy(node, tuple(args))
+                continue
+            trace.place = node.loc
+            values[node] = _batched(node, given, args, size)
+    finally:
+        trace.place = outer_place
+    return [(values[node], flags[node]) for node in graph.outputs]
+
+
+def _batched(node: Expr, batched: tuple[bool, ...], args: Sequence[Any], size: int) -> Any:
+    """A node for many examples: by the op's rule, or in a loop where its declaration says that it has none."""
+    rule = node.op.batch or functools.partial(_one_by_one, node, size)
+    value = rule(batched, *args, **node.kwargs)
+    expected = (size, *node.shape)
+    assert value.shape == expected and value.dtype == node.dtype, f"{node.op.name}: {value.aval} is not {expected}"
+    return value
+
+
+def _one_by_one(node: Expr, size: int, batched: tuple[bool, ...], *args: Any, **params: Any) -> Any:
+    """The op once per example, and the results put together."""
+    if size == 0:
+        return broadcast_to(np.zeros((), node.dtype)[()], shape=(0, *node.shape))
+    rows = []
+    for i in range(size):
+        of_example = [_entry(x, i) if given else x for x, given in zip(args, batched, strict=True)]
+        rows.append(reshape(node.op(*of_example, **params), shape=(1, *node.shape)))
+    return concat_(*rows, axis=0)
+
+
+def _entry(x: Any, i: int) -> Any:
+    starts, stops = (i, *(0,) * (x.ndim - 1)), (i + 1, *x.shape[1:])
+    return reshape(slice_(x, starts=starts, stops=stops, steps=(1,) * x.ndim), shape=x.shape[1:])
+
+
+def batched_graph(
+    graph: Graph, batched: Sequence[bool], size: int, outputs: Sequence[bool] | None = None
+) -> tuple[Graph, list[bool]]:
+    """A closed graph for ``size`` examples at once, and which of its outputs are batched.
+
+    batched: which inputs hold an example per entry of a new first axis.
+    outputs: which outputs have to be batched; those that depend on no batched input are repeated then.
+    """
+    with tracing() as trace:
+        inputs = [
+            trace.parameter(Aval((size, *n.shape), n.dtype, n.aval.weak) if given else n.aval, name)
+            for n, name, given in zip(graph.inputs, graph.names, batched, strict=True)
+        ]
+        found = batch(trace, graph, inputs, batched, size)
+        wanted = outputs or [False] * len(found)
+        made = [
+            repeated(value, size) if ask and not given else value
+            for (value, given), ask in zip(found, wanted, strict=True)
+        ]
+        result = trace.graph([trace.lift(value) for value in made])
+    return result, [given or ask for (_, given), ask in zip(found, wanted, strict=True)]
+
+
+# -- functions --------------------------------------------------------------------------------------------------------
+
+
+class _Example(Value):
+    """One example of a batched leaf: its shape without the batch axis."""
+
+    __slots__ = ("aval",)
+
+    def __init__(self, aval: Aval) -> None:
+        self.aval = aval
+
+
+class _Mapped(NamedTuple):
+    """A leaf of the arguments: its name, and the axis that is mapped over, None where it is the same for all."""
+
+    name: str
+    value: Any
+    axis: int | None
+
+
+def vectorized(function: Callable[..., Any], in_axes: Any, out_axes: Any, axis_size: int | None) -> Callable[..., Any]:
+    """A function, to be called under a trace, that computes ``function`` for all examples of its arguments."""
+
+    @functools.wraps(function)
+    def transformed(*args: Any, **kwargs: Any) -> Any:
+        leaves, structure = tree.flatten(tuple(args))
+        own = parameter_names(function, len(args))
+        paths = [p for name, arg in zip(own, args, strict=True) for p in tree.paths(arg, name)]
+        axes = _axes_of_leaves("in_axes", in_axes, tuple(args))
+        mapped = [_mapped(*leaf) for leaf in zip(paths, leaves, axes, strict=True)]
+        size = _size(function, mapped, axis_size)
+        examples = tree.unflatten(structure, [_example(leaf) for leaf in mapped])
+        staged = stage(function, examples, kwargs, names=own)
+        tensors = [leaf for leaf in mapped if is_tensor(leaf.value)]
+        inputs = [operand(x.value) if x.axis is None else from_axis(operand(x.value), x.axis) for x in tensors]
+        flags = [x.axis is not None for x in tensors] + [False] * len(staged.captured)
+        trace = current()
+        assert trace is not None
+        found = batch(trace, staged.graph, [*inputs, *staged.captured], flags, size)
+        shown = staged.rebuild([value for value, _ in found])
+        result_axes = _axes_of_leaves("out_axes", out_axes, shown)
+        of_tensors = [axis for axis, carried in zip(result_axes, staged.carried, strict=True) if carried is None]
+        results = [_placed(x, given, axis, size) for (x, given), axis in zip(found, of_tensors, strict=True)]
+        return staged.rebuild(results)
+
+    return transformed
+
+
+def _axes_of_leaves(name: str, axes: Any, value: Any) -> list[Any]:
+    """``axes``, a container that may end earlier than ``value`` does, as one entry per leaf."""
+    try:
+        found = tree.prefix(axes, value)
+    except ValueError as error:
+        other = "arguments" if name == "in_axes" else "result"
+        raise TreeError(
+            f"vmap: {name} {axes!r} does not have the structure of the {other}: {error}",
+            where=quote(capture()),
+            hint="give an int or None for everything, or a tuple with an entry per argument, which may be containers",
+        ) from None
+    for axis in found:
+        if axis is not None and (not isinstance(axis, int) or isinstance(axis, bool)):
+            raise TreeError(f"vmap: {name} consists of ints and None, not {axis!r}", where=quote(capture()))
+    return found
+
+
+def _mapped(name: str, value: Any, axis: int | None) -> _Mapped:
+    if axis is None or not is_tensor(value):
+        return _Mapped(name, value, None)
+    aval = aval_of(value)
+    try:
+        return _Mapped(name, value, shapes.normalize_axis(axis, len(aval.shape)))
+    except Mismatch as mismatch:
+        raise ShapeError(
+            f"vmap: {name} is {aval} and cannot be mapped over axis {axis}: {mismatch.what}",
+            where=quote(capture()),
+            hint=f"what is the same for all examples has None in in_axes: {name}",
+        ) from None
+
+
+def _size(function: Callable[..., Any], leaves: Sequence[_Mapped], axis_size: int | None) -> int:
+    """The number of examples, on which all mapped leaves agree."""
+    sizes = {leaf.name: aval_of(leaf.value).shape[leaf.axis] for leaf in leaves if leaf.axis is not None}
+    called = getattr(function, "__name__", "the function")
+    if axis_size is None and not sizes:
+        raise ShapeError(
+            f"vmap: no argument of {called} is mapped over, so the number of examples is not known",
+            where=quote(capture()),
+            hint="give one of them an axis in in_axes, or say axis_size=",
+        )
+    size = next(iter(sizes.values())) if axis_size is None else axis_size
+    if any(n != size for n in sizes.values()):
+        axes = {leaf.name: leaf.axis for leaf in leaves}
+        said = [f"{n} along axis {axes[name]} of {name}" for name, n in sizes.items()]
+        said = [f"axis_size={axis_size}"] * (axis_size is not None) + said
+        raise ShapeError(
+            f"vmap: the sizes of the mapped axes differ: {', '.join(said)}",
+            where=quote(capture()),
+            hint="mapped axes have one entry per example; what is the same for all examples has None in in_axes",
+        )
+    return size
+
+
+def _example(leaf: _Mapped) -> Any:
+    if leaf.axis is None:
+        return leaf.value
+    aval = aval_of(leaf.value)
+    return _Example(Aval(shapes.reduce(aval.shape, (leaf.axis,)), aval.dtype, aval.weak))
+
+
+def _placed(value: Any, batched: bool, axis: int | None, size: int) -> Any:
+    """A result with the batch axis where ``out_axes`` wants it."""
+    if axis is None:
+        if batched:
+            raise ShapeError(
+                f"vmap: out_axes is None for a result {value.aval} that differs from example to example",
+                where=quote(value.loc) or quote(capture()),
+                hint="None is for results that no mapped argument enters; say out_axes=0",
+            )
+        return value
+    value = value if batched else repeated(value, size)
+    try:
+        return to_axis(value, shapes.normalize_axis(axis, value.ndim))
+    except Mismatch as mismatch:
+        raise ShapeError(
+            f"vmap: a result {value.aval} has no axis {axis} for the batch: {mismatch.what}", where=quote(capture())
+        ) from None

@@ -1,0 +1,157 @@
+"""The batching rule of every op against a Python loop over the examples, for each choice of batched operands."""
+
+from __future__ import annotations
+
+import itertools
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import defnpy as dp
+from defnpy.ir.op import REGISTRY, Case, Op
+from defnpy.ops.families import movement
+
+OPS = [op for op in REGISTRY.values() if op.family not in ("leaf", "item")]
+ROWS = [pytest.param(op, case, id=f"{op.name}-{i}") for op in OPS for i, case in enumerate(op.cases)]
+SIZE = 3
+CLOSE = {"rtol": 1e-12, "atol": 1e-13}  # the same sums in another order
+
+pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
+
+
+def examples(op: Op, case: Case) -> list[list[np.ndarray]]:
+    """The operands of a case, drawn for each example. Where all would be alike, as indices are, which come from
+    no generator, integers are shuffled, and floats grow from example to example (they may have to be in order)."""
+    seed = zlib.crc32(f"{op.name} {sorted(map(str, case.params.items()))}".encode())
+    rng = np.random.default_rng(seed)
+    rows = [[np.asarray(a) for a in case.arrays(rng, np.dtype("float64"))] for _ in range(SIZE)]
+    for k, first in enumerate(rows[0]):
+        if all(np.array_equal(row[k], first, equal_nan=first.dtype.kind == "f") for row in rows):
+            for i, row in enumerate(rows):
+                row[k] = first + i if first.dtype.kind == "f" else rng.permutation(first.ravel()).reshape(first.shape)
+    return rows
+
+
+def choices(count: int) -> list[tuple[bool, ...]]:
+    """Which operands are batched: every choice of up to three; of more, all and each alone."""
+    if count > 3:
+        return [(True,) * count, *[tuple(i == j for j in range(count)) for i in range(count)]]
+    return [choice for choice in itertools.product([False, True], repeat=count) if any(choice)]
+
+
+def bound(op: Op, params: dict[str, Any]) -> Callable[..., Any]:
+    """The op with its static parameters, as a function of tensors."""
+    return lambda *arrays: op(*arrays, **params)
+
+
+def check_batching(op: Op, case: Case, backend: str | None = None, axis: int = 0) -> None:
+    """Every choice of batched operands, along ``axis``, against the op called in a loop."""
+    rows = examples(op, case)
+    function = bound(op, case.params)
+    for choice in choices(len(rows[0])):
+        calls = [[row[i] if choice[i] else rows[0][i] for i in range(len(choice))] for row in rows]
+        expected = np.stack([np.asarray(function(*map(dp.asarray, call))) for call in calls], axis)
+        operands = [
+            np.stack([call[i] for call in calls], axis) if choice[i] else rows[0][i] for i in range(len(choice))
+        ]
+        batched = dp.vmap(
+            function if backend is None else dp.defn(function, backend=backend),
+            in_axes=tuple(axis if given else None for given in choice),
+            out_axes=axis,
+        )
+        found = np.asarray(batched(*map(dp.asarray, operands)))
+        assert (found.shape, found.dtype) == (expected.shape, expected.dtype), choice
+        np.testing.assert_allclose(found, expected, **CLOSE, err_msg=str(choice))
+
+
+def check_batched_gradient(op: Op, case: Case) -> None:
+    """The gradients of all examples at once, and the gradient through the batch, against a loop of gradients."""
+    rows = examples(op, case)
+    numbers = tuple(i for i, a in enumerate(rows[0]) if a.dtype.kind == "f")
+    function = bound(op, case.params)
+    y = function(*map(dp.asarray, rows[0]))
+    if not numbers or y.dtype.kind != "f":
+        return
+    weights = np.random.default_rng(1).standard_normal((SIZE, *y.shape))
+
+    def projected(w: Any, *xs: Any) -> Any:
+        return dp.sum(function(*xs) * w)
+
+    def total(w: Any, *xs: Any) -> Any:
+        return dp.sum(dp.vmap(projected)(w, *xs))
+
+    gradient = dp.grad(projected, tuple(n + 1 for n in numbers))
+    loop = [gradient(dp.asarray(w), *map(dp.asarray, row)) for w, row in zip(weights, rows, strict=True)]
+    operands = [dp.asarray(np.stack(column)) for column in zip(*rows, strict=True)]
+    inside = dp.vmap(gradient)(dp.asarray(weights), *operands)
+    through = dp.grad(total, tuple(n + 1 for n in numbers))(dp.asarray(weights), *operands)
+    for i in range(len(numbers)):
+        expected = np.stack([np.asarray(gradients[i]) for gradients in loop])
+        np.testing.assert_allclose(np.asarray(inside[i]), expected, **CLOSE)
+        np.testing.assert_allclose(np.asarray(through[i]), expected, **CLOSE)
+
+
+def test_every_op_has_a_rule_or_says_why_it_loops() -> None:
+    undecided = [op.name for op in OPS if (op.batch is None) == (not op.loops)]
+    assert not undecided, f"give batch= or, with the reason, loops= in the declaration of {undecided}"
+
+
+@pytest.mark.parametrize(("op", "case"), ROWS)
+def test_the_rule_agrees_with_a_loop(op: Op, case: Case) -> None:
+    if case.arrays(np.random.default_rng(0), np.dtype("float64")):
+        check_batching(op, case)
+        check_batching(op, case, axis=-1)
+    else:
+        assert dp.vmap(bound(op, case.params), axis_size=2, out_axes=None)().shape == bound(op, case.params)().shape
+
+
+NOT_ELEMENTWISE = [row for row in ROWS if row.values[0].family != "elementwise" and row.id.endswith("-0")]
+
+
+@pytest.mark.parametrize(("op", "case"), NOT_ELEMENTWISE)
+def test_compiled_the_rule_agrees_with_a_loop(op: Op, case: Case) -> None:
+    if case.arrays(np.random.default_rng(0), np.dtype("float64")):
+        check_batching(op, case, backend="cpu")
+
+
+@pytest.mark.parametrize(("op", "case"), [row for row in ROWS if row.values[0].vjp is not None])
+def test_the_rules_of_the_gradient_agree_with_a_loop(op: Op, case: Case) -> None:
+    check_batched_gradient(op, case)
+
+
+def test_an_op_without_a_rule_is_computed_one_by_one() -> None:
+    op = REGISTRY["dot_general"]
+    rule, op.batch = op.batch, None
+    try:
+        for case in op.cases:
+            check_batching(op, case)
+    finally:
+        op.batch = rule
+
+
+# -- planted faults ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        (lambda batched, x: dp.flip(x), "Mismatched elements"),  # turns the batch around as well
+        (lambda batched, x: x, "Mismatched elements"),
+        (lambda batched, x: dp.sum(x, axis=0), "numpy_flip"),
+    ],
+    ids=["also the batch", "nothing", "wrong shape"],
+)
+def test_a_wrong_rule_is_caught(rule: Any, message: str) -> None:
+    def numpy_flip(x, /):
+        return np.flip(x)
+
+    case = Case(lambda rng, dtype: [rng.standard_normal((2, 3)).astype(dtype)])
+    op = movement(infer=lambda x: x, vjp=None, not_differentiable="not asked", batch=rule, cases=[case])(numpy_flip)
+    try:
+        with pytest.raises(AssertionError, match=message):
+            check_batching(op, case)
+    finally:
+        del REGISTRY[op.name]
