@@ -54,7 +54,7 @@ class Op:
     cheap: recomputing an element costs less than storing and loading it.
     graphs: the static parameters that hold closed graphs, which the op runs: one, or a tuple of them.
     batch: ``batch(batched, *x, **params)`` computes the op for many examples at once, see ``ops/batching.py``; None
-        when the examples are computed one after the other.
+        when the examples are computed one after the other. An op with ``graphs`` gets as ``ctx`` what batches them.
     loops: the reason, where ``batch`` is None.
     """
 

@@ -9,19 +9,18 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from .. import shapes, tree
 from ..errors import Mismatch, ShapeError, TreeError
-from ..ir.aval import Aval
+from ..ir.aval import Aval, Avals
 from ..ir.expr import Expr, Graph, Value
+from ..ir.op import ITEM
 from ..ir.trace import Trace, aval_of, current, tracing
 from ..ops.batching import from_axis, repeated, to_axis
 from ..ops.linear import broadcast_to, concat_, reshape, slice_
 from ..source import capture, quote
 from .stage import is_tensor, operand, parameter_names, stage
 
-__all__ = ["batch", "batched_graph", "vectorized"]
+__all__ = ["Context", "batch", "batched_graph", "vectorized"]
 
 
 def batch(
@@ -43,37 +42,60 @@ def batch(
             flags[node] = any(given)
             if not flags[node]:
                 values[node] = trace.copy(node, tuple(args))
-                continue
-            trace.place = node.loc
-            values[node] = _batched(node, given, args, size)
+            elif node.op is ITEM:
+                values[node] = args[0][node.kwargs["index"]]
+            else:
+                trace.place = node.loc
+                values[node] = _batched(node, given, args, size)
     finally:
         trace.place = outer_place
     return [(values[node], flags[node]) for node in graph.outputs]
 
 
+class Context:
+    """What the rules of ops that run graphs ask of their driver."""
+
+    @staticmethod
+    def batch_of(
+        graph: Graph, batched: Sequence[bool], size: int, outputs: Sequence[bool] | None = None
+    ) -> tuple[Graph, list[bool]]:
+        """See :func:`batched_graph`."""
+        return batched_graph(graph, batched, size, outputs)
+
+
 def _batched(node: Expr, batched: tuple[bool, ...], args: Sequence[Any], size: int) -> Any:
-    """A node for many examples: by the op's rule, or in a loop where its declaration says that it has none."""
+    """A node for many examples, a tuple of several results: by the op's rule, or in a loop where it has none."""
     rule = node.op.batch or functools.partial(_one_by_one, node, size)
-    value = rule(batched, *args, **node.kwargs)
-    expected = (size, *node.shape)
-    assert value.shape == expected and value.dtype == node.dtype, f"{node.op.name}: {value.aval} is not {expected}"
-    return value
+    context = {"ctx": Context} if node.op.graphs and node.op.batch else {}
+    found = rule(batched, *args, **node.kwargs, **context)
+    pairs = zip(found, node.aval.parts, strict=True) if isinstance(node.aval, Avals) else [(found, node.aval)]
+    for value, aval in pairs:
+        assert (value.shape, value.dtype) == ((size, *aval.shape), aval.dtype), (
+            f"the batching rule of {node.op.name} gives {value.aval} for {size} times {aval}"
+        )
+    return found
 
 
 def _one_by_one(node: Expr, size: int, batched: tuple[bool, ...], *args: Any, **params: Any) -> Any:
     """The op once per example, and the results put together."""
-    if size == 0:
-        return broadcast_to(np.zeros((), node.dtype)[()], shape=(0, *node.shape))
-    rows = []
-    for i in range(size):
-        of_example = [_entry(x, i) if given else x for x, given in zip(args, batched, strict=True)]
-        rows.append(reshape(node.op(*of_example, **params), shape=(1, *node.shape)))
-    return concat_(*rows, axis=0)
+    rows = [
+        node.op(*[_entry(x, i) if given else x for x, given in zip(args, batched, strict=True)], **params)
+        for i in range(size)
+    ]
+    if isinstance(node.aval, Avals):
+        return tuple([_stacked([row[k] for row in rows], aval) for k, aval in enumerate(node.aval.parts)])
+    return _stacked(rows, node.aval)
 
 
 def _entry(x: Any, i: int) -> Any:
     starts, stops = (i, *(0,) * (x.ndim - 1)), (i + 1, *x.shape[1:])
     return reshape(slice_(x, starts=starts, stops=stops, steps=(1,) * x.ndim), shape=x.shape[1:])
+
+
+def _stacked(rows: Sequence[Any], aval: Aval) -> Any:
+    if not rows:
+        return broadcast_to(aval.dtype.type(0), shape=(0, *aval.shape))
+    return concat_(*[reshape(row, shape=(1, *aval.shape)) for row in rows], axis=0)
 
 
 def batched_graph(
