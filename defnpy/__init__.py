@@ -7,7 +7,7 @@ eager calls get their evaluator, and tensors and traced values their operators.
 import sys as _sys
 from math import e, inf, nan, pi
 
-from . import data, debug, errors, optim, random, testing, tree
+from . import data, debug, errors, nn, optim, random, testing, tree
 from .array import operators as _operators
 from .array.creation import (
     arange,
@@ -301,6 +301,7 @@ __all__ = [
     "negative",
     "newaxis",
     "nextafter",
+    "nn",
     "not_equal",
     "one_hot",
     "ones",

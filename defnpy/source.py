@@ -17,6 +17,8 @@ __all__ = ["Location", "Position", "capture", "is_own", "quote", "variable"]
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _EXAMPLES = os.path.join(_PACKAGE, "train") + os.sep  # floor 9 is written as a user would write it
+# Methods that dataclasses write, __init__ for one: their file is "<string>", as that of ``python -c``.
+_OF_DATACLASSES = "__create_fn__."
 _own: dict[CodeType, bool] = {}
 
 
@@ -55,7 +57,7 @@ def capture() -> Location | None:
         code = frame.f_code
         own = _own.get(code)
         if own is None:
-            own = _own[code] = is_own(code.co_filename)
+            own = _own[code] = is_own(code.co_filename) or code.co_qualname.startswith(_OF_DATACLASSES)
         if not own:
             return Location(code, frame.f_lasti)
         frame = frame.f_back
@@ -75,7 +77,7 @@ def variable(name: str) -> object:
 def is_own(filename: str) -> bool:
     """Whether a file belongs to the library, or to no file a user wrote."""
     if filename.startswith("<") and not filename.startswith(("<stdin", "<ipython", "<doctest", "<string")):
-        return True  # frozen importlib, generated kernels and generated dataclass methods
+        return True  # frozen importlib, generated kernels
     path = os.path.abspath(filename)
     return path.startswith(_PACKAGE) and not path.startswith(_EXAMPLES)
 
