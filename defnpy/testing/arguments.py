@@ -12,24 +12,43 @@ from ..ir.trace import aval_of
 from ..tensor import wrap
 from ..transforms.stage import is_tensor
 
-__all__ = ["NOTHING", "beside", "converted", "inner_product", "moved", "norm", "random_like", "tensors"]
+__all__ = [
+    "NOTHING",
+    "STEPS",
+    "TOLERANCES",
+    "beside",
+    "converted",
+    "inner_product",
+    "moved",
+    "norm",
+    "random_like",
+    "sampled",
+    "tensors",
+]
 
+
+# The step that balances truncation against rounding, and what is left of both, relative to the derivative.
+STEPS = {"float64": 1e-6, "float32": 5e-3}
+TOLERANCES = {"float64": 1e-5, "float32": 2e-2}
 
 NOTHING = "no derivative"  # in a direction or a cotangent, at the place of a leaf that has none
 
 
 def random_like(rng: np.random.Generator, value: Any) -> Any:
+    """Normal numbers in the shape and dtype of a float tensor; NOTHING for any other leaf."""
     if not is_tensor(value) or aval_of(value).dtype.kind != "f":
         return NOTHING
-    return rng.standard_normal(aval_of(value).shape)
+    return rng.standard_normal(aval_of(value).shape).astype(aval_of(value).dtype)
 
 
 def tensors(args: list[Any]) -> list[Any]:
+    """The arguments with tensors in place of arrays."""
     return [tree.map(lambda x: wrap(np.array(x)) if is_tensor(x) else x, arg) for arg in args]
 
 
 def moved(args: list[Any], direction: list[Any], step: float) -> list[Any]:
-    return tree.map(lambda x, d: x if d is NOTHING else x + step * d, args, direction)
+    """The arguments a step further in a direction, in their own dtypes."""
+    return tree.map(lambda x, d: x if d is NOTHING else x + x.dtype.type(step) * d, args, direction)
 
 
 def beside(values: Any, gradients: Any) -> list[tuple[Any, Any]]:
@@ -40,11 +59,13 @@ def beside(values: Any, gradients: Any) -> list[tuple[Any, Any]]:
 
 
 def inner_product(gradient: Any, direction: Any) -> float:
+    """The derivative along a direction, from a gradient."""
     moved = [(g, d) for d, g in beside(direction, gradient) if d is not NOTHING]
     return float(sum(float(np.sum(np.asarray(g) * d)) for g, d in moved))
 
 
 def norm(values: Any) -> float:
+    """The length of all float leaves together."""
     floats = [np.asarray(x) for x in tree.leaves(values) if is_tensor(x) and aval_of(x).dtype.kind == "f"]
     return math.sqrt(sum(float(np.sum(x * x)) for x in floats))
 
@@ -59,3 +80,10 @@ def converted(arg: Any, dtype: np.dtype[Any], *, integers: bool) -> Any:
         return array.astype(dtype) if array.dtype.kind == "f" or (integers and array.dtype.kind in "iu") else array
 
     return tree.map(convert, arg)
+
+
+def sampled(rng: np.random.Generator, size: int, samples: int | None) -> np.ndarray[Any, Any]:
+    """So many of the flat indices of ``size`` elements, in order; all where ``samples`` is None or enough for them."""
+    if samples is None or samples >= size:
+        return np.arange(size)
+    return np.sort(rng.choice(size, samples, replace=False))

@@ -3,18 +3,35 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from .. import tree
 from ..defn import Defn, value_and_grad
+from ..dtypes import DType, as_dtype
 from ..ir.trace import aval_of
 from ..transforms.stage import is_tensor
-from .arguments import NOTHING, beside, converted, inner_product, moved, norm, random_like, tensors
+from .arguments import (
+    NOTHING,
+    STEPS,
+    TOLERANCES,
+    beside,
+    converted,
+    inner_product,
+    moved,
+    norm,
+    random_like,
+    tensors,
+)
+from .conditions import name_of, refuse_narrow, refuse_random
 
-__all__ = ["GradientCheckError", "check_grads"]
+__all__ = ["GradientCheckError", "VacuousCheckWarning", "check_grads"]
+
+SMALLER = 8  # a difference that disagrees is taken again with a step so many times smaller
 
 
 class GradientCheckError(AssertionError):
@@ -30,75 +47,147 @@ class GradientCheckError(AssertionError):
     """
 
 
+class VacuousCheckWarning(UserWarning):
+    """A gradient that was checked is zero in every element: a wrong rule would have passed as well.
+
+    >>> import warnings
+    >>> import defnpy as dp
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warnings.simplefilter("always")
+    ...     dp.testing.check_grads(lambda p: dp.sum(p["w"] ** 2), [{"w": dp.ones(2), "b": dp.ones(2)}])
+    >>> print(caught[0].message)
+    <lambda>: the gradient of args[0]['b'] is zero throughout, the check says nothing about it
+    """
+
+
 def check_grads(
     function: Callable[..., Any],
     args: Sequence[Any],
     *,
     order: int = 2,
     seed: int = 0,
-    h: float = 1e-6,
-    tolerance: float = 1e-5,
+    h: float | None = None,
+    tolerance: float | None = None,
+    dtype: Any = "float64",
 ) -> None:
-    """Check automatic derivatives against numerical ones, in float64, up to ``order``.
+    """Check automatic derivatives against numerical ones, up to ``order``.
 
     The function may return a container of tensors of any shape. It is projected on a random cotangent, and the
     gradient on a random direction, so a rule that is right only for a cotangent of ones is caught; the second order
     checks the gradient function in the same way. Raises :class:`GradientCheckError` naming the order and both numbers.
 
+    Float arguments are converted to ``dtype``, float64: a function that computes in float32 all the same is refused.
+    With ``dtype="float32"`` everything is, and the step ``h`` (1e-6, or 5e-3) and the ``tolerance`` (1e-5, or 2e-2) are
+    those that float32 allows for. A function that gives different values for equal arguments is refused as well
+    (``GradientError``). A gradient that is zero throughout is a :class:`VacuousCheckWarning`.
+
     >>> import defnpy as dp
     >>> dp.testing.check_grads(lambda x: dp.tanh(x) * x, [dp.asarray([0.5, -1.0])])
     """
-    rng = np.random.default_rng(seed)
+    kind = as_dtype(dtype)
     inner = function.function if isinstance(function, Defn) else function
     compiler = functools.partial(Defn, backend=function._backend) if isinstance(function, Defn) else None
-    wide = [converted(arg, np.dtype("float64"), integers=False) for arg in args]
-    _check_order(inner, wide, order, 1, rng, h, tolerance, compiler)
+    wide = [converted(arg, kind, integers=False) for arg in args]
+    refuse_random(inner, inner(*tensors(wide)), inner(*tensors(wide)))
+    refuse_narrow(inner, wide, kind)
+    check = _Check(
+        name_of(inner),
+        wide,
+        np.random.default_rng(seed),
+        STEPS[kind.name] if h is None else h,
+        TOLERANCES[kind.name] if tolerance is None else tolerance,
+        kind,
+        compiler,
+    )
+    level = inner
+    for number in range(1, order + 1):
+        level = check.derivative(level, number)
 
 
-def _check_order(
-    function: Callable[..., Any],
-    args: list[Any],
-    order: int,
-    level: int,
-    rng: np.random.Generator,
-    h: float,
-    tolerance: float,
-    compiler: Any,
-) -> None:
-    outputs = function(*tensors(args))
-    cotangent = tree.map(lambda y: random_like(rng, y), outputs)
+@dataclass(frozen=True)
+class _Check:
+    """One check: where, how strictly, and by which random numbers."""
 
-    def projected(*values: Any) -> Any:
-        results = tree.leaves(function(*values))
-        total: Any = 0.0
-        for y, c in zip(results, tree.leaves(cotangent), strict=True):
-            if c is not NOTHING:
-                total = total + (y * c).sum()
-        return total
+    name: str
+    args: list[Any]
+    rng: np.random.Generator
+    h: float
+    tolerance: float
+    dtype: DType
+    compiler: Callable[..., Any] | None
 
-    every = tuple(range(len(args)))
-    gradient_of = value_and_grad(compiler(projected) if compiler else projected, every)
-    gradient = gradient_of(*tensors(args)).grad
-    direction = tree.map(lambda x: random_like(rng, x), args)
-    automatic = inner_product(gradient, direction)
-    step = h * max(1.0, norm(args)) / max(1.0, norm(direction))
-    evaluate = compiler(projected) if compiler else projected
-    above = float(np.asarray(evaluate(*tensors(moved(args, direction, step)))))
-    below = float(np.asarray(evaluate(*tensors(moved(args, direction, -step)))))
-    numerical = (above - below) / (2 * step)
-    scale = max(1.0, abs(numerical), abs(automatic))
-    noise = 4 * np.finfo(np.float64).eps * (abs(above) + abs(below)) / (2 * step)
-    if not abs(numerical - automatic) <= tolerance * scale + noise:
-        name = getattr(function, "__name__", "function")
-        raise GradientCheckError(
-            f"{name}: the derivative of order {level} along a random direction is {automatic!r} by the gradient, "
-            f"{numerical!r} by differences (step {step:.1e}, seed of the direction in the call)"
-        )
-    if level < order:
+    def derivative(self, function: Callable[..., Any], order: int) -> Callable[..., Any]:
+        """Check the first derivative of ``function``, which is one of order ``order``; returns its gradient."""
+        args = self.args
+        cotangent = tree.map(functools.partial(random_like, self.rng), function(*tensors(args)))
 
-        def next_level(*values: Any) -> Any:
+        def projected(*values: Any) -> Any:
+            total: Any = 0.0
+            for y, c in zip(tree.leaves(function(*values)), tree.leaves(cotangent), strict=True):
+                if c is not NOTHING:
+                    total = total + (y * c).sum()
+            return total
+
+        every = tuple(range(len(args)))
+        compiled = self.compiler(projected) if self.compiler else projected
+        gradient = value_and_grad(compiled, every)(*tensors(args)).grad
+        direction = tree.map(functools.partial(random_like, self.rng), args)
+        if order == 1:
+            self._warn_of_zeros(gradient)
+        self._compare(compiled, inner_product(gradient, direction), direction, order)
+
+        def gradient_of_projected(*values: Any) -> Any:
             gradients = value_and_grad(projected, every)(*values).grad
             return [g for x, g in beside(values, gradients) if is_tensor(x) and aval_of(x).dtype.kind == "f"]
 
-        next_level.__name__ = getattr(function, "__name__", "function")
-        _check_order(next_level, args, order, level + 1, rng, h, tolerance, compiler)
+        return gradient_of_projected
+
+    def _compare(self, function: Callable[..., Any], automatic: float, direction: list[Any], order: int) -> None:
+        step = self.h * max(1.0, norm(self.args)) / max(1.0, norm(direction))
+        numerical, noise = self._difference(function, direction, step)
+        if self._agree(automatic, numerical, noise):
+            return
+        # A kink within the step, but not at the point itself, no longer disturbs a smaller step.
+        finer, blur = self._difference(function, direction, step / SMALLER)
+        if self._agree(automatic, finer, blur):
+            return
+        middle = self._value(function, direction, 0.0)
+        right = (self._value(function, direction, step) - middle) / step
+        left = (middle - self._value(function, direction, -step)) / step
+        reason = ""
+        if abs(right - left) > 1e-2 * max(abs(right), abs(left)) + 64 * noise:
+            reason = f". The slopes to the left and to the right are {left:.6g} and {right:.6g}: the point is at a kink"
+        elif abs(finer) > SMALLER / 2 * abs(numerical) + blur:
+            reason = f". With a smaller step it is {finer:.6g}: the function, or its derivative, jumps at the point"
+        if reason:
+            reason += ". Check elsewhere, or see gradient_report, which tells kinks from errors"
+        raise GradientCheckError(
+            f"{self.name}: the derivative of order {order} along a random direction is {automatic!r} by the gradient, "
+            f"{numerical!r} by differences (step {step:.1e}, seed of the direction in the call){reason}"
+        )
+
+    def _value(self, function: Callable[..., Any], direction: list[Any], step: float) -> float:
+        return float(np.asarray(function(*tensors(moved(self.args, direction, step)))))
+
+    def _difference(self, function: Callable[..., Any], direction: list[Any], step: float) -> tuple[float, float]:
+        """The central difference, and a bound on the rounding in it."""
+        above, below = self._value(function, direction, step), self._value(function, direction, -step)
+        noise = 4 * float(np.finfo(self.dtype).eps) * (abs(above) + abs(below)) / (2 * step)
+        return (above - below) / (2 * step), noise
+
+    def _agree(self, automatic: float, numerical: float, noise: float) -> bool:
+        return abs(numerical - automatic) <= self.tolerance * max(1.0, abs(numerical), abs(automatic)) + noise
+
+    def _warn_of_zeros(self, gradient: Any) -> None:
+        pairs = beside(self.args, gradient)
+        zero = [
+            path
+            for path, (x, g) in zip(tree.paths(tuple(self.args), "args"), pairs, strict=True)
+            if is_tensor(x) and x.dtype.kind == "f" and x.size and not np.asarray(g).any()
+        ]
+        if zero:
+            warnings.warn(
+                f"{self.name}: the gradient of {', '.join(zero)} is zero throughout, the check says nothing about it",
+                VacuousCheckWarning,
+                stacklevel=4,
+            )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from ..tensor import wrap
 from ..transforms.stage import is_tensor
 from .arguments import converted
 
-__all__ = ["numerical_gradient"]
+__all__ = ["both_sides", "numerical_gradient", "value_at"]
 
 
 def numerical_gradient(
@@ -34,32 +34,53 @@ def numerical_gradient(
     """
     numbers = (argnums,) if isinstance(argnums, int) else argnums
     values = [converted(arg, np.dtype(dtype), integers=i in numbers) for i, arg in enumerate(args)]
-    gradients = tuple(_difference_all(function, values, n, h) for n in numbers)
+    gradients = tuple(_gradient(function, values, n, h) for n in numbers)
     return gradients[0] if isinstance(argnums, int) else gradients
 
 
-def _difference_all(function: Callable[..., Any], values: list[Any], number: int, h: float) -> Any:
-    def at(leaf: Any) -> Any:
+def _gradient(function: Callable[..., Any], values: list[Any], number: int, h: float) -> Any:
+    leaves, structure = tree.flatten(values[number])
+    quotients = [
+        None if found is None else ((found[0] - found[1]) / (2 * leaf.dtype.type(h))).reshape(leaf.shape)
+        for leaf, found in zip(leaves, both_sides(function, values, number, h), strict=True)
+    ]
+    return tree.unflatten(structure, quotients)
+
+
+def both_sides(
+    function: Callable[..., Any],
+    values: list[Any],
+    number: int,
+    h: float,
+    places: Sequence[Any] | None = None,
+) -> list[Any]:
+    """For every leaf of argument ``number``: the function's values with one element moved up, and moved down, by h.
+
+    Two flat arrays per leaf, one value per element; None for a leaf that has no derivative. The leaves of ``values``
+    are writeable arrays (see ``converted``). places: for every leaf the flat indices of the elements, if not all.
+    """
+    result: list[Any] = []
+    for i, leaf in enumerate(tree.leaves(values[number])):
         if not is_tensor(leaf) or leaf.dtype.kind == "b":
-            return None
-        result = np.empty_like(leaf)
-        step = leaf.dtype.type(h)
-        flat, out = leaf.reshape(-1), result.reshape(-1)
-        for i in range(flat.size):
-            kept = flat[i]
-            flat[i] = kept + step
-            above = _call(function, values)
-            flat[i] = kept - step
-            below = _call(function, values)
-            flat[i] = kept
-            out[i] = (above - below) / (2 * step)
-        return result
+            result.append(None)
+            continue
+        flat, step = leaf.reshape(-1), leaf.dtype.type(h)
+        chosen = range(flat.size) if places is None else places[i]
+        above, below = np.empty(len(chosen), leaf.dtype), np.empty(len(chosen), leaf.dtype)
+        for position, place in enumerate(chosen):
+            kept = flat[place]
+            flat[place] = kept + step
+            above[position] = value_at(function, values)
+            flat[place] = kept - step
+            below[position] = value_at(function, values)
+            flat[place] = kept
+        result.append((above, below))
+    return result
 
-    return tree.map(at, values[number])
 
-
-def _call(function: Callable[..., Any], values: list[Any]) -> Any:
-    # Tensors of their own: the arrays below are changed in place between calls.
+def value_at(function: Callable[..., Any], values: list[Any]) -> Any:
+    """The value of a scalar function, as a NumPy scalar."""
+    # Tensors of their own: the arrays are changed in place between calls.
     tensors = [tree.map(lambda x: wrap(x.copy()) if isinstance(x, np.ndarray) else x, v) for v in values]
     result = np.asarray(function(*tensors))
     if result.shape != ():

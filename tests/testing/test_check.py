@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import sys
+import warnings
 
 import numpy as np
 import pytest
 
 import defnpy as dp
+from defnpy.errors import GradientError
 from defnpy.ops import elementwise, linear
-from defnpy.testing import GradientCheckError, check_grads
+from defnpy.testing import GradientCheckError, VacuousCheckWarning, check_grads
 
 X = dp.asarray([0.5, -1.0, 2.0])
+
+# Some functions here do not depend on X, some rules give nothing. Two tests below catch the warning.
+pytestmark = pytest.mark.filterwarnings("ignore::defnpy.testing.VacuousCheckWarning")
 
 
 # -- check_grads: silence where all is well -------------------------------------------------------------------------
@@ -184,3 +189,66 @@ def test_the_tolerance_decides(monkeypatch):
     check_grads(dp.tanh, [X], order=1, tolerance=1e-2)
     with pytest.raises(GradientCheckError):
         check_grads(dp.tanh, [X], order=1, tolerance=1e-5)
+
+
+# -- what is refused, said aloud or forgiven ------------------------------------------------------------------------
+
+
+def test_a_function_that_draws_anew_is_refused():
+    with pytest.raises(GradientError, match="<lambda> gives different values for equal arguments, "):
+        check_grads(lambda x: x * np.random.default_rng().random(3), [X])
+
+
+def test_float32_inside_is_refused_and_judged_by_its_own_bound_on_request():
+    def narrow(x):
+        return dp.tanh(x.astype("float32")) ** 2
+
+    with pytest.raises(GradientError, match="narrow computes astype in float32 although its arguments are float64"):
+        check_grads(narrow, [X])
+    check_grads(narrow, [X], dtype="float32")
+
+
+@pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault is not a_little_wrong], ids=lambda f: f.__name__)
+def test_a_wrong_rule_is_found_in_float32(fault, monkeypatch):
+    check_grads(dp.tanh, [X], dtype="float32")
+    monkeypatch.setattr(elementwise.tanh, "vjp", fault)
+    with pytest.raises(GradientCheckError):
+        check_grads(dp.tanh, [X], dtype="float32")
+
+
+def test_a_kink_at_the_point_is_named():
+    with pytest.raises(GradientCheckError) as caught:
+        check_grads(lambda x: dp.sum(dp.relu(x)), [dp.asarray([0.0, 1.0])])
+    slopes, way_out = str(caught.value).split(": the point is at a kink. ")
+    assert ". The slopes to the left and to the right are " in slopes
+    assert way_out == "Check elsewhere, or see gradient_report, which tells kinks from errors"
+
+
+def test_a_jump_of_the_derivative_is_named():
+    """The central difference of abs at 0 is right by symmetry; its derivative jumps there."""
+    check_grads(lambda x: dp.abs(x) + x, [dp.asarray([0.0])], order=1)
+    with pytest.raises(GradientCheckError, match="or its derivative, jumps at the point"):
+        check_grads(lambda x: dp.abs(x) + x, [dp.asarray([0.0])], order=2)
+
+
+def test_a_wrong_rule_is_not_called_a_kink(monkeypatch):
+    monkeypatch.setattr(elementwise.tanh, "vjp", twice_too_large)
+    with pytest.raises(GradientCheckError) as caught:
+        check_grads(dp.tanh, [X])
+    assert "kink" not in str(caught.value) and "jump" not in str(caught.value)
+
+
+def test_a_kink_near_the_point_is_stepped_over():
+    check_grads(lambda x: dp.relu(x), [dp.asarray([3e-7, 1.0])], order=1, h=1e-6)
+
+
+def test_a_gradient_of_zeros_is_said_aloud():
+    with pytest.warns(VacuousCheckWarning, match=r"<lambda>: the gradient of args\[0\], args\[1\]\['b'\] is zero"):
+        check_grads(lambda a, p: dp.sign(a) + p["w"], [X, {"w": X, "b": X}], order=1)
+
+
+def test_the_warning_is_at_the_callers_line():
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        check_grads(lambda x: dp.sign(x), [X])
+    assert [w.filename for w in caught] == [__file__]
