@@ -11,6 +11,7 @@ from .. import tree
 from ..defn import Defn
 from ..dtypes import DType
 from ..errors import GradientError
+from ..ir.aval import Avals
 from ..ir.expr import Expr
 from ..source import quote
 from ..transforms.stage import is_tensor, stage
@@ -42,7 +43,12 @@ def refuse_narrow(function: Callable[..., Any], args: Sequence[Any], dtype: DTyp
     graph = stage(inner, args, {}).graph
     active: set[Expr] = {node for node in graph.inputs[: _count(args)] if node.dtype.kind == "f"}
     for node in graph.nodes():
-        if node in active or node.op.vjp is None or active.isdisjoint(node.args) or node.dtype.kind != "f":
+        if active.isdisjoint(node.args) or (node.op.vjp is None and node.op.name != "item"):
+            continue
+        if isinstance(node.aval, Avals):
+            active.add(node)  # what it gives is read through items, nodes of their own
+            continue
+        if node.dtype.kind != "f":
             continue
         active.add(node)
         if node.dtype.itemsize < dtype.itemsize:
