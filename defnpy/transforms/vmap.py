@@ -132,6 +132,9 @@ class _Example(Value):
     def __init__(self, aval: Aval) -> None:
         self.aval = aval
 
+    def __repr__(self) -> str:
+        return str(self.aval)
+
 
 class _Mapped(NamedTuple):
     """A leaf of the arguments: its name, and the axis that is mapped over, None where it is the same for all."""
@@ -143,13 +146,14 @@ class _Mapped(NamedTuple):
 
 def vectorized(function: Callable[..., Any], in_axes: Any, out_axes: Any, axis_size: int | None) -> Callable[..., Any]:
     """A function, to be called under a trace, that computes ``function`` for all examples of its arguments."""
+    in_axes = tuple(in_axes) if isinstance(in_axes, list) else in_axes
 
     @functools.wraps(function)
     def transformed(*args: Any, **kwargs: Any) -> Any:
         leaves, structure = tree.flatten(tuple(args))
         own = parameter_names(function, len(args))
         paths = [p for name, arg in zip(own, args, strict=True) for p in tree.paths(arg, name)]
-        axes = _axes_of_leaves("in_axes", in_axes, tuple(args))
+        axes = _axes_of_leaves("in_axes", in_axes, tuple(args), "the arguments")
         mapped = [_mapped(*leaf) for leaf in zip(paths, leaves, axes, strict=True)]
         size = _size(function, mapped, axis_size)
         examples = tree.unflatten(structure, [_example(leaf) for leaf in mapped])
@@ -161,7 +165,7 @@ def vectorized(function: Callable[..., Any], in_axes: Any, out_axes: Any, axis_s
         assert trace is not None
         found = batch(trace, staged.graph, [*inputs, *staged.captured], flags, size)
         shown = staged.rebuild([value for value, _ in found])
-        result_axes = _axes_of_leaves("out_axes", out_axes, shown)
+        result_axes = _axes_of_leaves("out_axes", out_axes, shown, "the result")
         of_tensors = [axis for axis, carried in zip(result_axes, staged.carried, strict=True) if carried is None]
         results = [_placed(x, given, axis, size) for (x, given), axis in zip(found, of_tensors, strict=True)]
         return staged.rebuild(results)
@@ -169,20 +173,20 @@ def vectorized(function: Callable[..., Any], in_axes: Any, out_axes: Any, axis_s
     return transformed
 
 
-def _axes_of_leaves(name: str, axes: Any, value: Any) -> list[Any]:
+def _axes_of_leaves(name: str, axes: Any, value: Any, what: str) -> list[Any]:
     """``axes``, a container that may end earlier than ``value`` does, as one entry per leaf."""
     try:
         found = tree.prefix(axes, value)
-    except ValueError as error:
-        other = "arguments" if name == "in_axes" else "result"
+    except ValueError:
+        shown = tree.map(lambda leaf: _Example(aval_of(leaf)) if is_tensor(leaf) else leaf, value)
         raise TreeError(
-            f"vmap: {name} {axes!r} does not have the structure of the {other}: {error}",
+            f"vmap: {name} is {axes!r} and does not have the structure of {what} {shown!r}",
             where=quote(capture()),
-            hint="give an int or None for everything, or a tuple with an entry per argument, which may be containers",
+            hint=f"{name} may end earlier, with an int or None for everything below, but not go another way",
         ) from None
     for axis in found:
         if axis is not None and (not isinstance(axis, int) or isinstance(axis, bool)):
-            raise TreeError(f"vmap: {name} consists of ints and None, not {axis!r}", where=quote(capture()))
+            raise TreeError(f"vmap: {name} consists of ints and None, not of {axis!r}", where=quote(capture()))
     return found
 
 
@@ -196,7 +200,7 @@ def _mapped(name: str, value: Any, axis: int | None) -> _Mapped:
         raise ShapeError(
             f"vmap: {name} is {aval} and cannot be mapped over axis {axis}: {mismatch.what}",
             where=quote(capture()),
-            hint=f"what is the same for all examples has None in in_axes: {name}",
+            hint="what is the same for all examples has None in in_axes",
         ) from None
 
 
@@ -210,6 +214,8 @@ def _size(function: Callable[..., Any], leaves: Sequence[_Mapped], axis_size: in
             where=quote(capture()),
             hint="give one of them an axis in in_axes, or say axis_size=",
         )
+    if not (axis_size is None or (type(axis_size) is int and axis_size >= 0)):
+        raise ShapeError(f"vmap: axis_size is a number of examples, not {axis_size!r}", where=quote(capture()))
     size = next(iter(sizes.values())) if axis_size is None else axis_size
     if any(n != size for n in sizes.values()):
         axes = {leaf.name: leaf.axis for leaf in leaves}
