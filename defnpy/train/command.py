@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 import defnpy as dp
 
 from ..data import mnist
+from ..defn import load_backend
 from ..errors import ConfigError
 from . import checkpoint, plot
 from .dataset import Dataset, from_mnist
@@ -82,7 +84,11 @@ class _Prepared:
 
 def _prepare(command: Command) -> _Prepared:
     model = command.net.build(command.settings)
-    dataset = from_mnist(mnist.load(command.settings["data_dir"]))
+    with ThreadPoolExecutor(1) as reader:
+        # Decompressing needs no interpreter, which imports the compiler meanwhile.
+        data = reader.submit(mnist.load, command.settings["data_dir"])
+        load_backend(command.settings["backend"])
+        dataset = from_mnist(data.result())
     init_key, batch_key = dp.random.split(dp.random.key(command.settings["seed"]), 2)
     params = model.init(init_key, dataset.images.shape[1])
     epoch = max(1, dataset.images.shape[0] // command.settings["batch_size"])

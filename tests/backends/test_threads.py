@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import multiprocessing
 import os
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -172,6 +174,18 @@ def test_a_bad_index_in_a_shared_step_is_the_first_one() -> None:
             with pytest.raises(IndexingError, match=f"index {5000 + min(bad)} is out of bounds"):
                 f(x, wrong)
         np.testing.assert_array_equal(f(x, index), x[index] * 2)  # and afterwards all is well
+
+
+def test_what_the_address_of_a_launch_leads_to_lives_as_long_as_the_launch() -> None:
+    steps = native.Steps([native.Step(0, [0], [1], 1, 1, 1)])
+    launch = native.Launch(steps, np.zeros(1, np.int64), 0, 0)
+    alive = weakref.ref(steps)
+    del steps
+    gc.collect()
+    assert alive() is not None
+    del launch
+    gc.collect()
+    assert alive() is None
 
 
 # -- pools ----------------------------------------------------------------------------------------------------------

@@ -105,9 +105,8 @@ class CpuExecutable:
                     self._fail(frame, number, status)
             look(segment, arrays)
             if segment.call is not None:
-                for slot, array in zip(segment.results, segment.call(arrays), strict=True):
-                    arrays[slot] = array
-                    frame.slots[slot] = array.ctypes.data
+                arrays[segment.slot] = array = segment.call(arrays)
+                frame.slots[segment.slot] = array.ctypes.data
         return self._returned(arrays)
 
     def _returned(self, arrays: list[Any]) -> list[Array]:
@@ -126,9 +125,8 @@ class CpuExecutable:
         assert isinstance(source, KernelStep)
         if step.threads > 1:
             # Several threads may have failed at once. On one the step fails at the first bad index.
-            table = native.Steps([replace(step, threads=1)])  # words hold addresses in it
-            words = table.frame(frame.slots, 0, 0)
-            status = self._run(words.ctypes.data, id(_NOTHING), id(_NOTHING))
+            alone = native.Launch(native.Steps([replace(step, threads=1)]), frame.slots, 0, 0)
+            status = self._run(alone.address, id(_NOTHING), id(_NOTHING))
         name = next(n for n in source.scratch if n.endswith(FAILED))
         failed = frame.temporaries[self._linked.slots[name] - self._linked.first_temporary].reshape(-1)[0]
         node, axis = source.emitted.checks[(status & 0xFFFFFFFF) - 1]
@@ -190,9 +188,8 @@ class CpuExecutable:
         seconds: list[float] = []
 
         def look(segment: Segment, arrays: list[Any]) -> None:
-            tables = [native.Steps([step]) for step in segment.steps]  # the words hold addresses in them
-            frames = [table.frame(frame.slots, 0, 0) for table in tables]
-            alone = [functools.partial(self._run, words.ctypes.data, id(_NOTHING), id(_NOTHING)) for words in frames]
+            calls = [native.Launch(native.Steps([step]), frame.slots, 0, 0) for step in segment.steps]
+            alone = [functools.partial(self._run, call.address, id(_NOTHING), id(_NOTHING)) for call in calls]
             if segment.call is not None:
                 alone.append(functools.partial(segment.call, arrays))
             for run in alone:

@@ -22,7 +22,7 @@ from ..base import Array
 from ..reference import located
 from . import blas
 from .compile import Function, functions
-from .native import Step, Steps
+from .native import Launch, Step, Steps
 
 __all__ = ["Frame", "Linked", "Segment"]
 
@@ -154,5 +154,5 @@ class Frame:
             self.slots[i] = raw.ctypes.data + begin
             self.temporaries.append(array)
         self._raw = raw
-        self._words = [table.frame(self.slots, linked.inputs, len(linked.made)) for table in linked.tables]
-        self.addresses = [words.ctypes.data for words in self._words]
+        self._launches = [Launch(table, self.slots, linked.inputs, len(linked.made)) for table in linked.tables]
+        self.addresses = [call.address for call in self._launches]

@@ -26,7 +26,7 @@ from ..base import Array
 from .compile import machine_code
 from .machine import words
 
-__all__ = ["Pool", "Step", "Steps", "pool", "run", "threaded"]
+__all__ = ["Launch", "Pool", "Step", "Steps", "pool", "run", "threaded"]
 
 # What the native entry reads, word by word: of a step, and of a frame; most: the buffers of the step that has most.
 _STEP = {"function": "ptr", "numbers": "ptr", "many": "i64", "sizes": "ptr", "extent": "i64", "threads": "i64",
@@ -439,12 +439,21 @@ class Steps:
             (s.address, buffers.ctypes.data, len(buffers), sizes.ctypes.data, s.extent, s.threads, s.grain)
             for s, (buffers, sizes) in zip(steps, self._kept, strict=True)
         ]
-        self._table = np.array(rows, np.int64).reshape(len(rows), len(_STEP))
-        self._most = max([len(s.buffers) for s in steps], default=0)
+        self.table = np.array(rows, np.int64).reshape(len(rows), len(_STEP))
+        self.most = max([len(s.buffers) for s in steps], default=0)
         self.threads = max([s.threads for s in steps], default=1)
 
-    def frame(self, slots: Array, given: int, made: int) -> Array:
-        """What ``run`` takes the address of: these steps on ``slots``, the first of which are arguments and outputs."""
-        shared = pool(self.threads).address if self.threads > 1 else 0
-        found = (self._table.ctypes.data, len(self._table), slots.ctypes.data, given, made, shared, self._most)
-        return np.array(found, np.int64)
+
+class Launch:
+    """Steps on the addresses in ``slots``, the first of which are arguments and outputs.
+
+    address: what ``run`` takes. It leads to memory that is there as long as this object is.
+    """
+
+    def __init__(self, steps: Steps, slots: Array, given: int, made: int) -> None:
+        shared = pool(steps.threads).address if steps.threads > 1 else 0
+        table = steps.table
+        found = (table.ctypes.data, len(table), slots.ctypes.data, given, made, shared, steps.most)
+        words = np.array(found, np.int64)
+        self._kept = steps, slots, words
+        self.address = words.ctypes.data
