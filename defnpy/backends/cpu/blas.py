@@ -1,4 +1,4 @@
-"""Matrix products by OpenBLAS, called by address from the native entry.
+"""Matrix products as native steps: by panels of our own (``panels``), or by OpenBLAS, called by address.
 
 The library is that of the ``scipy-openblas32`` wheel, loaded a second time beside NumPy's and told to use one thread:
 the program's own threads share a product, so that two pools never wait for the same cores.
@@ -18,20 +18,21 @@ import llvmlite.binding as llvm
 
 from ...dtypes import DType
 from ...lower.products import Product
+from . import panels
 from .compile import machine_code
 from .machine import words
 
 __all__ = ["gemm", "split"]
 
 _C_NAMES = {"float32": "scipy_cblas_sgemm", "float64": "scipy_cblas_dgemm"}
+_TYPES = {"float32": "float", "float64": "double"}
 
 # sizes: transpose a, transpose b, m, n, k, leading a, b, c, offset a, b, outer and inner pairs, a's, b's and c's step
 # from an outer pair to the next, then from an inner one (for c 0 where they are summed), what is shared (0 rows,
 # 1 columns, 2 outer pairs).
 _SIZES = 19
-_TEXT = """
-declare void @{blas}(i32, i32, i32, i32, i32, i32, {t}, ptr, i32, ptr, i32, {t}, ptr, i32)
-
+_DECLARED = "declare void @{blas}(i32, i32, i32, i32, i32, i32, {t}, ptr, i32, ptr, i32, {t}, ptr, i32)\n"
+_GRID = """
 define i32 @gemm(ptr %buffers, ptr %sizes, i64 %first, i64 %last, i64 %thread) {{
 entry:
 {buffers}
@@ -131,24 +132,37 @@ def _library() -> ctypes.CDLL:
         return ctypes.CDLL(str(found[0]))
 
 
+def gemm(product: Product) -> int:
+    """The address of the step function of a product, of the kernels' common signature."""
+    dtype = product.node.dtype
+    return _panels(dtype, panels.shape_of(product)) if panels.suits(product) else _blas(dtype)
+
+
 @functools.cache
-def gemm(dtype: DType) -> int:
-    """The address of the step function of products of ``dtype``, of the kernels' common signature."""
+def _blas(dtype: DType) -> int:
     library, name = _library(), _C_NAMES[str(dtype)]
     llvm.add_symbol(name, ctypes.cast(getattr(library, name), ctypes.c_void_p).value)
+    return machine_code(_DECLARED.format(blas=name, t=_TYPES[str(dtype)]) + _grid(dtype, name), ("gemm",))[0]
+
+
+@functools.cache
+def _panels(dtype: DType, shape: panels.Shape) -> int:
+    return machine_code(panels.text("multiply", dtype, shape) + _grid(dtype, "multiply"), ("gemm",))[0]
+
+
+def _grid(dtype: DType, function: str) -> str:
+    """The text of the step function, which calls ``function`` for every pair of matrices."""
     buffers = words("buffers", dict.fromkeys("abc", "ptr"))
     loads = words("sizes", {f"n{i}": "i64" for i in range(_SIZES)})
-    text = _TEXT.format(
-        blas=name, t={"float32": "float", "float64": "double"}[str(dtype)], loads=loads, buffers=buffers
-    )
-    return machine_code(text, ("gemm",))[0]
+    return _GRID.format(blas=function, t=_TYPES[str(dtype)], loads=loads, buffers=buffers)
 
 
 def split(product: Product) -> tuple[list[int], int, int]:
     """The size arguments of a product, the extent of what threads share of it, and the grain of their parts."""
     left, right = product.left, product.right
     extents = (product.m, product.n, product.outer)
-    shared = 2 if product.outer > 1 else int(product.n > product.m)
+    grains = (4, panels.columns(product.node.dtype), 1)
+    shared = 2 if product.outer > 1 else int(product.n > product.m and product.n >= 8 * grains[1])
     each = product.m * product.n
     sizes = [
         int(left.transposed), int(right.transposed), product.m, product.n, product.k,
@@ -156,4 +170,4 @@ def split(product: Product) -> tuple[list[int], int, int]:
         left.stack, right.stack, each if product.summed else product.inner * each,
         left.inner, right.inner, 0 if product.summed else each, shared,
     ]  # fmt: skip
-    return sizes, extents[shared], 1 if shared == 2 else 4
+    return sizes, extents[shared], grains[shared]

@@ -9,7 +9,7 @@ from typing import Any
 import llvmlite
 import llvmlite.binding as llvm
 
-__all__ = ["compile_module", "describe", "load", "target_machine", "words"]
+__all__ = ["compile_module", "describe", "load", "target_machine", "vector_registers", "words"]
 
 _engines: list[Any] = []  # they own the machine code
 
@@ -34,6 +34,15 @@ def describe() -> str:
     """Everything that machine code depends on beside the module."""
     features = llvm.get_host_cpu_features().flatten()
     return " ".join([llvm.get_host_cpu_name(), features, llvmlite.__version__, llvm.get_process_triple()])
+
+
+@functools.cache
+def vector_registers() -> tuple[int, int]:
+    """The bytes of a vector register, and how many of them beside each other a panel of sums may take."""
+    features = llvm.get_host_cpu_features()
+    if features.get("avx512f"):
+        return 64, 4
+    return (32, 2) if features.get("avx2") else (16, 2)
 
 
 def compile_module(text: str, level: int = 3) -> bytes:
