@@ -105,8 +105,9 @@ class CpuExecutable:
                     self._fail(frame, number, status)
             look(segment, arrays)
             if segment.call is not None:
-                arrays[segment.slot] = array = segment.call(arrays)
-                frame.slots[segment.slot] = array.ctypes.data
+                for slot, array in zip(segment.results, segment.call(arrays), strict=True):
+                    arrays[slot] = array
+                    frame.slots[slot] = array.ctypes.data
         return self._returned(arrays)
 
     def _returned(self, arrays: list[Any]) -> list[Array]:
