@@ -92,7 +92,7 @@ def apply(
     """Scores of x (N, inputs), and the new running statistics.
 
     Each hidden layer: affine, batch normalisation if there is a gamma, activation, dropout if its ratio is above 0
-    (its mask from ``key`` and the number of the layer; without dropout ``key`` is not looked at).
+    (its mask from ``key`` and the number of the layer, in training; otherwise ``key`` is not looked at).
     """
     last = depth(params)
     new: State = {}
@@ -103,7 +103,7 @@ def apply(
             x, new[name] = layers.batch_norm(x, params[f"gamma{i}"], params[f"beta{i}"], state[name], train=train)
         x = ACTIVATIONS[activation](x)
         if dropout:
-            x = layers.dropout(dp.random.fold_in(key, i), x, ratio=dropout, train=train)
+            x = layers.dropout(dp.random.fold_in(key, i) if train else None, x, ratio=dropout, train=train)
     return layers.affine(x, params[f"W{last}"], params[f"b{last}"]), new
 
 
