@@ -61,7 +61,8 @@ from .backends.reference import Eager as _Eager
 from .batching import vmap
 from .compiled import Compilations, Compiled, compilations, spec
 from .config import config
-from .defn import CacheInfo, Defn, RecompileWarning, clear_cache, defn, grad, value_and_grad
+from .defn import CacheInfo, Defn, RecompileWarning, clear_cache, defn
+from .derivatives import Linear, grad, hvp, jvp, linearize, value_and_grad, vjp
 from .dtypes import bool_ as bool
 from .dtypes import (
     can_cast,
@@ -80,6 +81,7 @@ from .dtypes import (
     uint64,
 )
 from .ir.trace import install as _install
+from .jacobians import hessian, jacfwd, jacobian, jacrev
 from .ops.contract import dot_general
 from .ops.conv import conv, conv_transpose
 from .ops.cumulative import cumulative_max, cumulative_min
@@ -181,6 +183,7 @@ __all__ = [
     "Compilations",
     "Compiled",
     "Defn",
+    "Linear",
     "RecompileWarning",
     "Tensor",
     "abs",
@@ -258,6 +261,8 @@ __all__ = [
     "grad",
     "greater",
     "greater_equal",
+    "hessian",
+    "hvp",
     "hypot",
     "iinfo",
     "inf",
@@ -270,8 +275,13 @@ __all__ = [
     "isfinite",
     "isinf",
     "isnan",
+    "jacfwd",
+    "jacobian",
+    "jacrev",
+    "jvp",
     "less",
     "less_equal",
+    "linearize",
     "linspace",
     "log",
     "log1p",
@@ -366,6 +376,7 @@ __all__ = [
     "value_and_grad",
     "var",
     "vecdot",
+    "vjp",
     "vmap",
     "where",
     "windows",

@@ -1,4 +1,4 @@
-"""``@defn`` and the differentiation of functions: what users decorate and call."""
+"""``@defn``: what users decorate and call; and how a transformed function is called."""
 
 from __future__ import annotations
 
@@ -24,22 +24,13 @@ from .errors import ConfigError, TraceError
 from .explain import Explanation
 from .ir.expr import Graph, Value
 from .ir.trace import current
-from .passes.pipeline import optimize, prepare, uncollected
+from .passes.pipeline import optimize, uncollected
 from .source import capture, quote
 from .tensor import Tensor, wrap
 from .transforms.captures import watch
-from .transforms.grad import ValueAndGrad, value_and_gradient
 from .transforms.stage import is_tensor, parameter_names, stage, strengthen
 
-__all__ = [
-    "CacheInfo",
-    "Defn",
-    "RecompileWarning",
-    "clear_cache",
-    "defn",
-    "grad",
-    "value_and_grad",
-]
+__all__ = ["CacheInfo", "Defn", "RecompileWarning", "clear_cache", "defn"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -102,6 +93,7 @@ class Defn(Generic[P, R]):
                     f"{self.__name__} has no positional argument {name!r} to donate",
                     hint=f"its arguments are {', '.join(p.name for p in parameters)}",
                 )
+        self.derived: dict[str, Defn[Any, Any]] = {}  # its derivatives as programs of their own: see derivatives.py
         self._entries: dict[Any, Entry] = {}
         self._seen: dict[Any, Entry] = {}  # the same by a shorter key, for calls with tensors alone
         self._flat = True  # whether the last arguments were tensors, not containers
@@ -427,50 +419,3 @@ def _transformed(function: Any, transformed: Callable[..., Any]) -> Any:
         return _evaluated(transformed, args, kwargs) if current() is None else transformed(*args, **kwargs)
 
     return wrapper
-
-
-def value_and_grad(
-    function: Callable[..., Any], argnums: int | tuple[int, ...] = 0, *, has_aux: bool = False
-) -> Callable[..., ValueAndGrad]:
-    """A function that returns ``(value, grad)`` of a scalar function, from one forward pass.
-
-    The gradient has the structure of the differentiated argument (a tuple of those for several ``argnums``): a tensor
-    of the leaf's shape and dtype for every float, a float one for every integer, None for functions, strings and
-    booleans. A leaf that the result does not depend on has gradient zero. With ``has_aux`` the function returns
-    ``(value, aux)``, and so does this one in place of the value. Raises ``GradientError`` for a result that is not
-    scalar. Of a ``@defn`` function the result is compiled; of a plain one it is computed at once with NumPy.
-
-    Formulas that overflow or cancel on the way, such as ``log(softmax(x))``, are differentiated in their stable form.
-
-    >>> import defnpy as dp
-    >>> def loss(p, x):
-    ...     return dp.sum((p["w"] * x - 1.0) ** 2)
-    >>> value, g = dp.value_and_grad(loss)({"w": 2.0}, dp.asarray([1.0, 2.0]))
-    >>> value, g
-    (Tensor(10., dtype=float32), {'w': Tensor(14., dtype=float32)})
-    """
-    inner = function.function if isinstance(function, Defn) else function
-    return _transformed(function, value_and_gradient(inner, argnums, has_aux, prepare))
-
-
-def grad(
-    function: Callable[..., Any], argnums: int | tuple[int, ...] = 0, *, has_aux: bool = False
-) -> Callable[..., Any]:
-    """A function that returns the gradient of a scalar function; with ``has_aux``, ``(gradient, aux)``.
-
-    See :func:`value_and_grad` for arguments and structure. It can be applied again for higher derivatives.
-
-    >>> import defnpy as dp
-    >>> f = lambda x: 3 * x**2 + 2 * x + 1
-    >>> dp.grad(f)(2.0), dp.grad(dp.grad(f))(1.0)
-    (Tensor(14., dtype=float32), Tensor(6., dtype=float32))
-    """
-    inner = function.function if isinstance(function, Defn) else function
-    both = value_and_gradient(inner, argnums, has_aux, prepare)
-
-    @functools.wraps(inner)
-    def gradient(*args: Any, **kwargs: Any) -> Any:
-        value, result = both(*args, **kwargs)
-        return (result, value[1]) if has_aux else result
-
-    return _transformed(function, gradient)

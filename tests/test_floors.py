@@ -27,7 +27,7 @@ FLOORS: list[list[str | set[str]]] = [
     [{"transforms", "passes"}],
     ["lower"],
     ["backends"],
-    ["compiled", "explain", "defn", "batching", "debug", "testing"],
+    ["compiled", "explain", "defn", "batching", "derivatives", "jacobians", "debug", "testing"],
     [{"nn", "optim", "data"}],
     ["__init__", "train"],
 ]
@@ -35,7 +35,7 @@ FLOORS: list[list[str | set[str]]] = [
 # Single files side by side in defnpy/ share a folder: on their own floor they may import each other, short of a cycle.
 SAME_FOLDER = [
     {"errors", "source", "config", "dtypes", "shapes", "tree"},
-    {"compiled", "explain", "defn", "batching", "debug"},
+    {"compiled", "explain", "defn", "batching", "derivatives", "jacobians", "debug"},
 ]
 
 # Packages that a function may import when it is called, so that `import defnpy` stays light.

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from .. import tree
-from ..defn import Defn, value_and_grad
+from ..defn import Defn
+from ..derivatives import value_and_grad
 from ..dtypes import DType, as_dtype
 from ..ir.trace import aval_of
 from ..transforms.stage import is_tensor

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import tree
-from ..defn import value_and_grad
+from ..derivatives import value_and_grad
 from ..dtypes import as_dtype
 from .arguments import STEPS, TOLERANCES, converted, sampled, tensors
 from .conditions import refuse_narrow, refuse_random

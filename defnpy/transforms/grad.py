@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from .. import shapes, tree
 from ..dtypes import cotangent_dtype
 from ..errors import GradientError
-from ..ir.aval import Avals
+from ..ir.aval import Aval, Avals
 from ..ir.expr import Expr, Graph, Value, topological
 from ..ir.op import ITEM, Op
 from ..ir.trace import Trace, aval_of, current, tracing
@@ -18,7 +18,18 @@ from ..ops.linear import broadcast_to, reshape, sum_
 from ..source import capture, quote
 from .stage import is_tensor, operand, parameter_names, stage
 
-__all__ = ["Reverse", "ValueAndGrad", "backward", "context", "unbroadcast", "value_and_gradient", "vjp_of", "zeros"]
+__all__ = [
+    "Reverse",
+    "ValueAndGrad",
+    "backward",
+    "chosen",
+    "context",
+    "finished",
+    "unbroadcast",
+    "value_and_gradient",
+    "vjp_of",
+    "zeros",
+]
 
 
 class ValueAndGrad(NamedTuple):
@@ -69,11 +80,12 @@ def backward(trace: Trace, outputs: Sequence[Expr], cotangents: Sequence[Any], w
     return [found.get(node) for node in wrt]
 
 
-def vjp_of(graph: Graph, wrt: Sequence[bool], given: Sequence[bool]) -> Graph:
+def vjp_of(graph: Graph, wrt: Sequence[bool], given: Sequence[bool], *, values: bool = False) -> Graph:
     """The graph that pulls cotangents back.
 
     wrt: for every input whether its cotangent is wanted; they are the outputs, zeros where nothing depends on an input.
     given: for every output whether it has a cotangent. Those follow the inputs, in order.
+    values: whether the outputs of the graph itself stand before the cotangents, and its effects happen.
     """
     with tracing() as trace:
         inputs = [trace.parameter(node.aval, name) for node, name in zip(graph.inputs, graph.names, strict=True)]
@@ -82,12 +94,11 @@ def vjp_of(graph: Graph, wrt: Sequence[bool], given: Sequence[bool]) -> Graph:
         g = [trace.parameter(zeros(node).aval, f"g{i}") for i, node in enumerate(ends)]
         chosen = [node for node, wanted in zip(inputs, wrt, strict=True) if wanted]
         found = backward(trace, ends, g, chosen)
-        return trace.graph(
-            [trace.lift(zeros(x) if part is None else part) for x, part in zip(chosen, found, strict=True)]
-        )
+        parts = [trace.lift(zeros(x) if part is None else part) for x, part in zip(chosen, found, strict=True)]
+        return trace.graph([*outputs, *parts]) if values else Graph(trace.inputs, parts, (), trace.names)
 
 
-def zeros(x: Expr) -> Any:
+def zeros(x: Expr | Aval) -> Any:
     """The cotangent, or tangent, of a value that has one, where nothing depends on it."""
     dtype = cotangent_dtype(x.dtype)
     assert dtype is not None
@@ -125,6 +136,39 @@ def unbroadcast(part: Any, arg: Expr) -> Any:
     return cast(part, dtype)
 
 
+def chosen(
+    called: str,
+    function: Callable[..., Any],
+    argnums: int | tuple[int, ...],
+    args: Sequence[Any],
+    kwargs: dict[str, Any],
+) -> tuple[Callable[..., Any], tuple[Any, ...], list[str]]:
+    """A call as a function of those of its positional arguments that ``argnums`` names; they; and their names."""
+    numbers = argnums if isinstance(argnums, tuple) else (argnums,)
+    for number in numbers:
+        if not isinstance(number, int):
+            raise GradientError(
+                f"{called}: argnums names arguments by number, not by {number!r}", where=quote(capture())
+            )
+        if not -len(args) <= number < len(args):
+            raise GradientError(
+                f"{called}: there is no argument {number} to differentiate: the call has {len(args)} positional ones",
+                where=quote(capture()),
+            )
+    places = tuple(number % len(args) for number in numbers)
+    if len(set(places)) != len(places):
+        raise GradientError(f"{called}: argnums {numbers} names an argument twice", where=quote(capture()))
+
+    def of_chosen(*values: Any) -> Any:
+        every = list(args)
+        for place, value in zip(places, values, strict=True):
+            every[place] = value
+        return function(*every, **kwargs)
+
+    names = parameter_names(function, len(args))
+    return of_chosen, tuple([args[n] for n in places]), [names[n] for n in places]
+
+
 def value_and_gradient(
     function: Callable[..., Any], argnums: int | tuple[int, ...], has_aux: bool, prepare: Callable[[Graph], Graph]
 ) -> Any:
@@ -135,32 +179,15 @@ def value_and_gradient(
 
     @functools.wraps(function)
     def transformed(*args: Any, **kwargs: Any) -> ValueAndGrad:
-        numbers = argnums if isinstance(argnums, tuple) else (argnums,)
-        for number in numbers:
-            if not isinstance(number, int):
-                raise GradientError(
-                    f"grad: argnums names arguments by number, not by {number!r}", where=quote(capture())
-                )
-            if not -len(args) <= number < len(args):
-                raise GradientError(
-                    f"grad: there is no argument {number} to differentiate: the call has {len(args)} positional ones",
-                    where=quote(capture()),
-                )
-        chosen = tuple(number % len(args) for number in numbers)
-        if len(set(chosen)) != len(chosen):
-            raise GradientError(f"grad: argnums {numbers} names an argument twice", where=quote(capture()))
+        of_chosen, values, names = chosen("grad", function, argnums, args, kwargs)
 
-        def of_chosen(*values: Any) -> Any:
-            every = list(args)
-            for number, value in zip(chosen, values, strict=True):
-                every[number] = value
-            result = function(*every, **kwargs)
+        def scalar(*values: Any) -> Any:
+            result = of_chosen(*values)
             _check_scalar(function, result, has_aux)
             return result
 
-        names = parameter_names(function, len(args))
-        leaves, structure = tree.flatten(tuple(args[n] for n in chosen))
-        staged = stage(of_chosen, [args[n] for n in chosen], {}, names=[names[n] for n in chosen])
+        leaves, structure = tree.flatten(values)
+        staged = stage(scalar, values, {}, names=names)
         tensors = [leaf for leaf in leaves if is_tensor(leaf)]
         graph = _with_gradients(prepare(staged.graph), len(tensors))
         trace = current()
@@ -225,11 +252,12 @@ def _with_gradients(graph: Graph, count: int) -> Graph:
             [None] * len(wrt) if dtype is None else backward(trace, outputs[:1], [trace.constant(dtype.type(1))], wrt)
         )
         return trace.graph(
-            [*outputs, *[trace.lift(_finished(node, part)) for node, part in zip(wrt, found, strict=True)]]
+            [*outputs, *[trace.lift(finished(node, part)) for node, part in zip(wrt, found, strict=True)]]
         )
 
 
-def _finished(node: Expr, part: Any) -> Any:
+def finished(node: Expr, part: Any) -> Any:
+    """A derivative with respect to, or of, ``node`` as it is given out; zeros for None."""
     dtype = cotangent_dtype(node.dtype)
     assert dtype is not None
     if part is None:
