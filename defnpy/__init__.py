@@ -8,6 +8,7 @@ import sys as _sys
 from math import e, inf, nan, pi
 
 from . import data, debug, errors, nn, optim, random, testing, tree
+from .array import linalg
 from .array import operators as _operators
 from .array.creation import (
     arange,
@@ -281,6 +282,7 @@ __all__ = [
     "jvp",
     "less",
     "less_equal",
+    "linalg",
     "linearize",
     "linspace",
     "log",

@@ -7,6 +7,8 @@ exception a NumPy user would catch (``ValueError``, ``TypeError``, ``IndexError`
 
 from __future__ import annotations
 
+import numpy as np
+
 __all__ = [
     "ConfigError",
     "DTypeError",
@@ -17,6 +19,7 @@ __all__ = [
     "ImmutableError",
     "IndexingError",
     "LeakError",
+    "LinAlgError",
     "Mismatch",
     "ShapeError",
     "TraceError",
@@ -172,6 +175,18 @@ class GradientError(DefnpyError, TypeError):
     ... except dp.errors.GradientError as error:
     ...     print(error.what)
     grad: <lambda> must return a scalar, not f32[3]
+    """
+
+
+class LinAlgError(DefnpyError, np.linalg.LinAlgError):
+    """A matrix has no such inverse, factor or solution; it is NumPy's exception too.
+
+    >>> import defnpy as dp
+    >>> try:
+    ...     dp.linalg.inv(dp.ones((2, 2)))
+    ... except dp.errors.LinAlgError as error:
+    ...     print(error.what)
+    inv(f32[2,2]): the matrix is singular
     """
 
 

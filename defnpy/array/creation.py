@@ -304,7 +304,7 @@ def diagonal(x: Any, /, *, offset: int = 0) -> Any:
     """The diagonal of the last two axes, ``offset`` places above the main one (below, where it is negative).
 
     >>> import defnpy as dp
-    >>> diagonal(dp.asarray([[1, 2, 3], [4, 5, 6]]), offset=1)
+    >>> dp.linalg.diagonal(dp.asarray([[1, 2, 3], [4, 5, 6]]), offset=1)
     Tensor([2, 6], dtype=int64)
     """
     row, column = _places(x)

@@ -304,6 +304,7 @@ def special(
     jvp: Forward | None = None,
     batch: Batch | None = None,
     loops: str = "",
+    kinds: str = "biuf",
 ) -> Callable[[Body], Op]:
     """An op that fits no family: everything is said in the declaration.
 
@@ -321,7 +322,7 @@ def special(
             vjp,
             not_differentiable,
             scalar,
-            "biuf",
+            kinds,
             effect,
             cases=cases,
             graphs=frozenset(graphs),

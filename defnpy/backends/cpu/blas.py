@@ -1,23 +1,18 @@
 """Matrix products as native steps: by panels of our own (``panels``), or by OpenBLAS, called by address.
 
-The library is that of the ``scipy-openblas32`` wheel, loaded a second time beside NumPy's and told to use one thread:
-the program's own threads share a product, so that two pools never wait for the same cores.
+The library runs on one thread (see ``openblas.py``): the program's own threads share a product.
 """
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import functools
-import importlib.util
-import os
-from collections.abc import Iterator
-from pathlib import Path
 
 import llvmlite.binding as llvm
 
 from ...dtypes import DType
 from ...lower.products import Product
+from ...openblas import library as openblas
 from . import panels
 from .compile import machine_code
 from .machine import words
@@ -105,33 +100,6 @@ done:
 """
 
 
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """OpenBLAS reads how many threads to start while it is loaded."""
-    before = os.environ.get("OPENBLAS_NUM_THREADS")
-    os.environ["OPENBLAS_NUM_THREADS"] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["OPENBLAS_NUM_THREADS"]
-        else:
-            os.environ["OPENBLAS_NUM_THREADS"] = before
-
-
-@functools.cache
-def _library() -> ctypes.CDLL:
-    """The library; raises ImportError where the wheel is not installed."""
-    spec = importlib.util.find_spec("scipy_openblas32")
-    folders = [Path(folder) / "lib" for folder in (spec.submodule_search_locations or [])] if spec else []
-    files = [file for folder in folders for file in sorted(folder.glob("*scipy_openblas*"))]
-    found = [file for file in files if ".so" in file.name or file.suffix in (".dylib", ".dll")]
-    if not found:
-        raise ImportError("matrix products need OpenBLAS's C interface: pip install scipy-openblas32")
-    with _one_thread():
-        return ctypes.CDLL(str(found[0]))
-
-
 def gemm(product: Product) -> int:
     """The address of the step function of a product, of the kernels' common signature."""
     dtype = product.node.dtype
@@ -140,7 +108,7 @@ def gemm(product: Product) -> int:
 
 @functools.cache
 def _blas(dtype: DType) -> int:
-    library, name = _library(), _C_NAMES[str(dtype)]
+    library, name = openblas(), _C_NAMES[str(dtype)]
     llvm.add_symbol(name, ctypes.cast(getattr(library, name), ctypes.c_void_p).value)
     return machine_code(_DECLARED.format(blas=name, t=_TYPES[str(dtype)]) + _grid(dtype, name), ("gemm",))[0]
 
