@@ -42,9 +42,14 @@ def choices(count: int) -> list[tuple[bool, ...]]:
     return [choice for choice in itertools.product([False, True], repeat=count) if any(choice)]
 
 
-def bound(op: Op, params: dict[str, Any]) -> Callable[..., Any]:
-    """The op with its static parameters, as a function of tensors."""
-    return lambda *arrays: op(*arrays, **params)
+def bound(op: Op, params: dict[str, Any]) -> Callable[..., tuple[Any, ...]]:
+    """The op with its static parameters, as a function of tensors to a tuple of its results."""
+
+    def call(*arrays: Any) -> tuple[Any, ...]:
+        found = op(*arrays, **params)
+        return found if isinstance(found, tuple) else (found,)
+
+    return call
 
 
 def check_batching(op: Op, case: Case, backend: str | None = None, axis: int = 0) -> None:
@@ -53,7 +58,7 @@ def check_batching(op: Op, case: Case, backend: str | None = None, axis: int = 0
     function = bound(op, case.params)
     for choice in choices(len(rows[0])):
         calls = [[row[i] if choice[i] else rows[0][i] for i in range(len(choice))] for row in rows]
-        expected = np.stack([np.asarray(function(*map(dp.asarray, call))) for call in calls], axis)
+        singly = [function(*map(dp.asarray, call)) for call in calls]
         operands = [
             np.stack([call[i] for call in calls], axis) if choice[i] else rows[0][i] for i in range(len(choice))
         ]
@@ -62,9 +67,10 @@ def check_batching(op: Op, case: Case, backend: str | None = None, axis: int = 0
             in_axes=tuple(axis if given else None for given in choice),
             out_axes=axis,
         )
-        found = np.asarray(batched(*map(dp.asarray, operands)))
-        assert (found.shape, found.dtype) == (expected.shape, expected.dtype), choice
-        np.testing.assert_allclose(found, expected, **CLOSE, err_msg=str(choice))
+        for result, parts in zip(batched(*map(dp.asarray, operands)), zip(*singly, strict=True), strict=True):
+            found, expected = np.asarray(result), np.stack([np.asarray(part) for part in parts], axis)
+            assert (found.shape, found.dtype) == (expected.shape, expected.dtype), choice
+            np.testing.assert_allclose(found, expected, **CLOSE, err_msg=str(choice))
 
 
 def check_batched_gradient(op: Op, case: Case) -> None:
@@ -72,22 +78,26 @@ def check_batched_gradient(op: Op, case: Case) -> None:
     rows = examples(op, case)
     numbers = tuple(i for i, a in enumerate(rows[0]) if a.dtype.kind == "f")
     function = bound(op, case.params)
-    y = function(*map(dp.asarray, rows[0]))
-    if not numbers or y.dtype.kind != "f":
+    ys = function(*map(dp.asarray, rows[0]))
+    floats = [i for i, y in enumerate(ys) if y.dtype.kind == "f"]
+    if not numbers or not floats:
         return
-    weights = np.random.default_rng(1).standard_normal((SIZE, *y.shape))
+    rng = np.random.default_rng(1)
+    weights = [tuple(dp.asarray(rng.standard_normal(ys[i].shape)) for i in floats) for _ in rows]
 
     def projected(w: Any, *xs: Any) -> Any:
-        return dp.sum(function(*xs) * w)
+        found = function(*xs)
+        return sum(dp.sum(found[i] * each) for i, each in zip(floats, w, strict=True))
 
     def total(w: Any, *xs: Any) -> Any:
         return dp.sum(dp.vmap(projected)(w, *xs))
 
     gradient = dp.grad(projected, tuple(n + 1 for n in numbers))
-    loop = [gradient(dp.asarray(w), *map(dp.asarray, row)) for w, row in zip(weights, rows, strict=True)]
+    loop = [gradient(w, *map(dp.asarray, row)) for w, row in zip(weights, rows, strict=True)]
+    all_weights = tuple(dp.stack(column) for column in zip(*weights, strict=True))
     operands = [dp.asarray(np.stack(column)) for column in zip(*rows, strict=True)]
-    inside = dp.vmap(gradient)(dp.asarray(weights), *operands)
-    through = dp.grad(total, tuple(n + 1 for n in numbers))(dp.asarray(weights), *operands)
+    inside = dp.vmap(gradient)(all_weights, *operands)
+    through = dp.grad(total, tuple(n + 1 for n in numbers))(all_weights, *operands)
     for i in range(len(numbers)):
         expected = np.stack([np.asarray(gradients[i]) for gradients in loop])
         np.testing.assert_allclose(np.asarray(inside[i]), expected, **CLOSE)
@@ -105,7 +115,8 @@ def test_the_rule_agrees_with_a_loop(op: Op, case: Case) -> None:
         check_batching(op, case)
         check_batching(op, case, axis=-1)
     else:
-        assert dp.vmap(bound(op, case.params), axis_size=2, out_axes=None)().shape == bound(op, case.params)().shape
+        function = bound(op, case.params)
+        assert dp.vmap(function, axis_size=2, out_axes=None)()[0].shape == function()[0].shape
 
 
 NOT_ELEMENTWISE = [row for row in ROWS if row.values[0].family != "elementwise" and row.id.endswith("-0")]
