@@ -27,6 +27,9 @@ class Mnist(NamedTuple):
     test_images, test_labels: the same for 10,000 images.
 
     Another folder may hold other numbers and sizes of images.
+
+    >>> load()._fields
+    ('train_images', 'train_labels', 'test_images', 'test_labels')
     """
 
     train_images: np.ndarray

@@ -1,4 +1,4 @@
-"""Parameters and settings in one .npz file, so that both are replaced in one move."""
+"""The state of training and its settings in one .npz file, so that both are replaced in one move."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ _STEP = re.compile(r"\['([^']*)'\]|\[(\d+)\]|\.(\w+)")
 
 
 class Checkpoint(NamedTuple):
-    """iteration: how many are done. settings: those of the command. arrays: the parameters by name."""
+    """iteration: how many are done. settings: those of the command. arrays: the state by name."""
 
     iteration: int
     settings: dict[str, Any]
     arrays: dict[str, np.ndarray]
 
 
-def save(path: Path, params: Any, iteration: int, settings: Mapping[str, Any]) -> None:
-    """Write the parameters, each under its name in its container, with iteration and settings as JSON beside them.
+def save(path: Path, state: Any, iteration: int, settings: Mapping[str, Any]) -> None:
+    """Write the tensors of the state, each under its name in its container, iteration and settings as JSON beside them.
 
     NumPy reads the file back: ``np.load(path)["W1"]``, ``json.loads(str(np.load(path)["settings"]))``.
     Raises ``DataError`` where the file cannot be written; an older file is then untouched.
     """
-    arrays = {name: np.asarray(leaf) for name, leaf in zip(_names(params), dp.tree.leaves(params), strict=True)}
+    arrays = {name: np.asarray(leaf) for name, leaf in zip(_names(state), dp.tree.leaves(state), strict=True)}
     arrays[_SETTINGS] = np.array(json.dumps({"iteration": iteration, **settings}))
     with replacing(path) as temporary, open(temporary, "wb") as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]  # taken for the flag allow_pickle, which is no array's name

@@ -6,6 +6,7 @@ import argparse
 import difflib
 import os
 import sys
+import textwrap
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,15 +27,12 @@ UNREAD = 1
 REFUSED = 2
 INTERRUPTED = 130  # what a shell reports for a program ended by Ctrl-C
 
-EXAMPLES = """\
-examples:
-  {program}                                  the run of the book, some 17 epochs
-  {program} --activation sigmoid --seed 1
-  {program} --epochs 3 --save run.npz        parameters and settings, after every epoch
-  {program} --resume run.npz --epochs 6      go on, to the same bits as without the pause
-  {program} --json run.json --plot run.png   curves, as numbers and as a picture
-  {program} --data-dir ~/fashion-mnist       any folder of IDX files named as MNIST's
-"""
+EXAMPLES = (
+    ("--epochs 3 --save run.npz", "parameters and settings, after every epoch"),
+    ("--resume run.npz --epochs 6", "go on, to the same bits as without the pause"),
+    ("--json run.json --plot run.png", "curves, as numbers and as a picture"),
+    ("--data-dir ~/fashion-mnist", "any folder of IDX files named as MNIST's"),
+)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -73,13 +71,15 @@ def parse(arguments: Sequence[str]) -> Command:
     epochs, resume, save, json, picture, check_gradients = (
         given.pop(name) for name in ("epochs", "resume", "save", "json", "plot", "check_gradients")
     )
-    settings = {**net.common, "seed": 0, "data_dir": None, "backend": current().backend, **net.own}
+    settings = {"lr": None, **net.common, "seed": 0, "data_dir": None, "backend": current().backend, **net.own}
     saved = None
     if resume is not None:
         saved = checkpoint.load(resume)
         _check_resumable(resume, saved, net, given)
         settings |= saved.settings
     settings |= given
+    if settings["lr"] is None:
+        settings["lr"] = net.rate(settings)
     for option, path in (("--save", save), ("--json", json), ("--plot", picture)):
         if path is not None:
             _check_writable(option, path)
@@ -102,28 +102,47 @@ def _choose(arguments: Sequence[str]) -> Net:
     first = arguments[0] if arguments else ""
     if first in NETS:
         return NETS[first]
-    if first in ("-h", "--help"):
+    if first in ("-h", "--help", "--list"):
         _overview().parse_args(arguments[:1])
     known = ", ".join(sorted(NETS))
     if not first or first.startswith("-"):
         raise ConfigError("which net? its name comes first", hint=f"{PROGRAM} NET [options], where NET is {known}")
-    near = difflib.get_close_matches(first, NETS, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {known}"
+    near = difflib.get_close_matches(first, NETS, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]}?" if near else f"known: {known}"
     raise ConfigError(f"unknown net {first!r}", hint=hint)
 
 
+class _List(argparse.Action):
+    """Print the nets, and end."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        print(_nets())
+        parser.exit()
+
+
+def _nets() -> str:
+    return "\n".join(f"{net.name:18s} {net.summary}" for net in NETS.values())
+
+
 def _overview() -> argparse.ArgumentParser:
-    nets = "\n".join(f"  {net.name:18s} {net.summary}" for net in NETS.values())
     name = next(iter(NETS))
     parser = argparse.ArgumentParser(
         PROGRAM,
         usage=f"{PROGRAM} NET [options]",
         description="Train a net on images of digits.",
-        epilog=f"nets:\n{nets}\n\n{PROGRAM} NET --help lists the options of a net.\n\n"
-        + EXAMPLES.format(program=f"{PROGRAM} {name}"),
+        epilog="\n".join(
+            ["nets:", textwrap.indent(_nets(), "  "), "", f"{PROGRAM} NET --help lists the options of a net.", ""]
+        )
+        + _examples(f"{PROGRAM} {name}", EXAMPLES),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--list", action=_List, nargs=0, help="list the nets, and exit")
     return parser
+
+
+def _examples(program: str, examples: Sequence[tuple[str, str]]) -> str:
+    width = max(len(options) for options, _ in examples)
+    return "\n".join(["examples:", *(f"  {program} {options:{width}s}  {aim}".rstrip() for options, aim in examples)])
 
 
 def _parser(net: Net) -> argparse.ArgumentParser:
@@ -131,7 +150,7 @@ def _parser(net: Net) -> argparse.ArgumentParser:
     parser = _Parser(
         program,
         description=f"Train {net.name}: {net.summary}.",
-        epilog=EXAMPLES.format(program=program),
+        epilog=_examples(program, (("", f"{net.common['iterations']:,} batches"), *net.examples, *EXAMPLES)),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -161,7 +180,8 @@ def _parser(net: Net) -> argparse.ArgumentParser:
         metavar="N",
         help=f"images per iteration, drawn with replacement (default: {common['batch_size']})",
     )
-    setting(training, "--lr", type=positive_number, metavar="RATE", help=f"learning rate (default: {common['lr']})")
+    rates = net.lr if isinstance(net.lr, float) else ", ".join(f"{name} {rate}" for name, rate in net.lr.items())
+    setting(training, "--lr", type=positive_number, metavar="RATE", help=f"learning rate (default: {rates})")
     setting(training, "--seed", type=natural, metavar="N", help="of the weights and the batches (default: 0)")
     setting(
         training,

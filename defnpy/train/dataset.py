@@ -17,12 +17,15 @@ PART_ROWS = 2_000  # as float32 they fit a core's caches; longer parts take a th
 
 
 class Dataset(NamedTuple):
-    """images: uint8 (count, pixels); labels: uint8 (count,); the parts hold pairs of such, together the whole set."""
+    """images: uint8 (count, pixels); labels: uint8 (count,); the parts hold pairs of such, together the whole set.
+    size: height and width of an image.
+    """
 
     images: dp.Tensor
     labels: dp.Tensor
     train_parts: list[Part]
     test_parts: list[Part]
+    size: tuple[int, int]
 
 
 def from_mnist(data: Mnist) -> Dataset:
@@ -34,6 +37,7 @@ def from_mnist(data: Mnist) -> Dataset:
         dp.asarray(data.train_labels),
         _parts(train_images, data.train_labels),
         _parts(test_images, data.test_labels),
+        (data.train_images.shape[1], data.train_images.shape[2]),
     )
 
 

@@ -22,13 +22,13 @@ class Block(NamedTuple):
     """Some iterations in a row.
 
     done: how many iterations are done now, counted from the start of training (not of a resumed run).
-    params: the parameters after them.
+    state: the parameters and all else that training changes, after them. It may be used up by the next block.
     losses: one per iteration of the block, each that of the parameters before its update.
     seconds: the time they took.
     """
 
     done: int
-    params: Any
+    state: Any
     losses: list[float]
     seconds: float
 
@@ -53,11 +53,11 @@ def _next(done: int, every: int) -> int:
 
 
 def run(
-    model: Model, dataset: Dataset, params: Any, key: dp.Tensor, *, start: int, stop: int, epoch: int, lr: float
+    model: Model, dataset: Dataset, state: Any, key: dp.Tensor, *, start: int, stop: int, epoch: int, lr: float
 ) -> Iterator[Block]:
     """Train from iteration ``start`` to ``stop``, yielding after every block.
 
-    Iteration ``i`` draws its batch from ``key`` and ``i`` alone, so continuing from a block's ``done`` and ``params``
+    Iteration ``i`` draws its batch from ``key`` and ``i`` alone, so continuing from a block's ``done`` and ``state``
     gives the bits that going on would give. Losses are looked at once a block, to keep the loop tight.
 
     Raises ``TrainingError`` that names the first iteration whose loss is not finite.
@@ -66,7 +66,7 @@ def run(
         began = time.perf_counter()
         pending = []
         for iteration in block:
-            params, loss = model.step(params, key, iteration, dataset.images, dataset.labels, lr)
+            state, loss = model.step(state, key, iteration, dataset.images, dataset.labels, lr)
             pending.append(loss)
         losses = [float(loss) for loss in pending]
         for iteration, value in zip(block, losses, strict=True):
@@ -76,10 +76,10 @@ def run(
                     f"the loss is {value} at iteration {iteration + 1}, with learning rate {lr:g}",
                     hint=f"the updates grew without bound: try a smaller learning rate, --lr {smaller:g} for one",
                 )
-        yield Block(block.stop, params, losses, time.perf_counter() - began)
+        yield Block(block.stop, state, losses, time.perf_counter() - began)
 
 
-def accuracy(model: Model, params: Any, parts: list[Part]) -> float:
+def accuracy(model: Model, state: Any, parts: list[Part]) -> float:
     """The share of images that get their label, from 0 to 1."""
-    right = sum(int(model.correct(params, images, labels)) for images, labels in parts)
+    right = sum(int(model.correct(state, images, labels)) for images, labels in parts)
     return right / sum(labels.shape[0] for _, labels in parts)

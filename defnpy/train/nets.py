@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from . import two_layer_net
+from . import multi_layer_net, simple_convnet, two_layer_net
 from .net import Net
 
 __all__ = ["NETS"]
 
-NETS: dict[str, Net] = {net.name: net for net in (two_layer_net.NET,)}
+NETS: dict[str, Net] = {net.name: net for net in (two_layer_net.NET, multi_layer_net.NET, simple_convnet.NET)}

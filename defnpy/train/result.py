@@ -25,7 +25,7 @@ class Evaluation:
 @dataclass(frozen=True)
 class Result:
     """settings: those of the command, iterations as a number.
-    params: the trained parameters.
+    state: the trained parameters, and what else training changes.
     first_iteration: where this run began, above 0 for a resumed one; ``losses`` has one loss per iteration from there.
     evaluations: after every epoch and at the end.
     interrupted: whether Ctrl-C ended it.
@@ -35,7 +35,7 @@ class Result:
     """
 
     settings: Mapping[str, Any]
-    params: Any
+    state: Any
     first_iteration: int
     losses: list[float]
     evaluations: list[Evaluation]
@@ -46,7 +46,7 @@ class Result:
 
 
 def write_json(path: Path, result: Result) -> None:
-    """Write everything but the parameters, with the last accuracies on top. Raises ``DataError`` if it cannot."""
+    """Write everything but the state, with the last accuracies on top. Raises ``DataError`` if it cannot."""
     last = result.evaluations[-1]
     content = {
         "test_accuracy": last.test_accuracy,

@@ -9,6 +9,7 @@ which neither overflows nor needs the book's 1e-7 inside the logarithm.
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -97,10 +98,10 @@ def _add_options(group: argparse._ArgumentGroup) -> None:
     )
 
 
-def _build(settings: Mapping[str, Any]) -> Model:
+def _build(settings: Mapping[str, Any], size: tuple[int, int]) -> Model:
     activation, hidden = settings["activation"], settings["hidden"]
     return Model(
-        init=lambda key, inputs: init(key, inputs=inputs, hidden=hidden),
+        init=lambda key: init(key, inputs=math.prod(size), hidden=hidden),
         step=partial(step, batch_size=settings["batch_size"], activation=activation),
         loss=partial(loss, activation=activation),
         correct=partial(correct, activation=activation),
@@ -113,5 +114,7 @@ NET = Net(
     own={"activation": "relu", "hidden": 50},
     add_options=_add_options,
     build=_build,
-    common={"lr": 0.1, "batch_size": 100, "iterations": 10_000},
+    common={"batch_size": 100, "iterations": 10_000},
+    lr=0.1,
+    examples=(("--activation sigmoid --seed 1", "as chapter 4"),),
 )

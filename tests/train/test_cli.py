@@ -257,7 +257,8 @@ def test_resume_refuses_what_is_no_run_or_another(
 # ----------------------------------------------------------------------------------------------------------- mistakes
 
 HELP = "Hint: see python -m defnpy.train two_layer_net --help\n"
-WHICH = "which net? its name comes first\nHint: python -m defnpy.train NET [options], where NET is two_layer_net\n"
+NAMES = "multi_layer_net, simple_convnet, two_layer_net"
+WHICH = f"which net? its name comes first\nHint: python -m defnpy.train NET [options], where NET is {NAMES}\n"
 
 
 @pytest.mark.parametrize(
@@ -267,7 +268,7 @@ WHICH = "which net? its name comes first\nHint: python -m defnpy.train NET [opti
         (["--lr", "0.1", "two_layer_net"], WHICH),
         (["two_layer_nte"], "unknown net 'two_layer_nte'\nHint: did you mean two_layer_net?\n"),
         (["twolayernet"], "unknown net 'twolayernet'\nHint: did you mean two_layer_net?\n"),
-        (["resnet"], "unknown net 'resnet'\nHint: known: two_layer_net\n"),
+        (["resnet"], f"unknown net 'resnet'\nHint: known: {NAMES}\n"),
         (["two_layer_net", "--lr", "0"], f"argument --lr: expected a number above 0, not '0'\n{HELP}"),
         (["two_layer_net", "--lr", "nan"], f"argument --lr: expected a number above 0, not 'nan'\n{HELP}"),
         (["two_layer_net", "--lr", "fast"], f"argument --lr: expected a number above 0, not 'fast'\n{HELP}"),

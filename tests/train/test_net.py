@@ -157,8 +157,8 @@ def add_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--momentum", type=float, default=argparse.SUPPRESS)
 
 
-def zeros(key: dp.Tensor, inputs: int) -> dict:
-    weights = dp.zeros((inputs, 10), dtype=dp.float32)
+def zeros(key: dp.Tensor) -> dict:
+    weights = dp.zeros((784, 10), dtype=dp.float32)
     return {"net": {"W": weights}, "velocity": weights}
 
 
@@ -167,10 +167,11 @@ LINEAR = Net(
     summary="a matrix",
     own={"momentum": 0.5},
     add_options=add_options,
-    build=lambda settings: Model(
+    build=lambda settings, size: Model(
         zeros, partial(linear_step, momentum=settings["momentum"]), linear_loss, linear_correct
     ),
-    common={"lr": 0.02, "batch_size": 20, "iterations": 70},
+    common={"batch_size": 20, "iterations": 70},
+    lr=0.02,
 )
 
 
