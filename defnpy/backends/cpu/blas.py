@@ -8,8 +8,6 @@ from __future__ import annotations
 import ctypes
 import functools
 
-import llvmlite.binding as llvm
-
 from ...dtypes import DType
 from ...lower.products import Product
 from ...openblas import library as openblas
@@ -24,14 +22,14 @@ _TYPES = {"float32": "float", "float64": "double"}
 
 # sizes: transpose a, transpose b, m, n, k, leading a, b, c, offset a, b, outer and inner pairs, a's, b's and c's step
 # from an outer pair to the next, then from an inner one (for c 0 where they are summed), what is shared (0 rows,
-# 1 columns, 2 outer pairs).
-_SIZES = 19
-_DECLARED = "declare void @{blas}(i32, i32, i32, i32, i32, i32, {t}, ptr, i32, ptr, i32, {t}, ptr, i32)\n"
+# 1 columns, 2 outer pairs), the address of what multiplies a pair.
+_SIZES = 20
 _GRID = """
 define i32 @gemm(ptr %buffers, ptr %sizes, i64 %first, i64 %last, i64 %thread) {{
 entry:
 {buffers}
 {loads}
+  %multiply = inttoptr i64 %n19 to ptr
   %count = sub i64 %last, %first
   %rows = icmp eq i64 %n18, 0
   %columns = icmp eq i64 %n18, 1
@@ -85,7 +83,7 @@ inner:
   %later = icmp ne i64 %j, 0
   %onto = and i1 %later, %summed
   %beta = select i1 %onto, {t} 1.0, {t} 0.0
-  call void @{blas}(i32 101, i32 %mode_a, i32 %mode_b, i32 %m32, i32 %n32, i32 %k32,
+  call void %multiply(i32 101, i32 %mode_a, i32 %mode_b, i32 %m32, i32 %n32, i32 %k32,
       {t} 1.0, ptr %a_pointer, i32 %lda, ptr %b_pointer, i32 %ldb, {t} %beta, ptr %c_pointer, i32 %ldc)
   %j1 = add i64 %j, 1
   %again = icmp slt i64 %j1, %n11
@@ -100,42 +98,37 @@ done:
 """
 
 
-def gemm(product: Product) -> int:
-    """The address of the step function of a product, of the kernels' common signature."""
-    dtype = product.node.dtype
-    return _panels(dtype, panels.shape_of(product)) if panels.suits(product) else _blas(dtype)
+@functools.cache
+def gemm(dtype: DType) -> int:
+    """The address of the step function of products of ``dtype``, of the kernels' common signature."""
+    buffers = words("buffers", dict.fromkeys("abc", "ptr"))
+    loads = words("sizes", {f"n{i}": "i64" for i in range(_SIZES)})
+    return machine_code(_GRID.format(t=_TYPES[str(dtype)], loads=loads, buffers=buffers), ("gemm",))[0]
 
 
 @functools.cache
 def _blas(dtype: DType) -> int:
-    library, name = openblas(), _C_NAMES[str(dtype)]
-    llvm.add_symbol(name, ctypes.cast(getattr(library, name), ctypes.c_void_p).value)
-    return machine_code(_DECLARED.format(blas=name, t=_TYPES[str(dtype)]) + _grid(dtype, name), ("gemm",))[0]
+    function = getattr(openblas(), _C_NAMES[str(dtype)])
+    return int(ctypes.cast(function, ctypes.c_void_p).value or 0)
 
 
 @functools.cache
 def _panels(dtype: DType, shape: panels.Shape) -> int:
-    return machine_code(panels.text("multiply", dtype, shape) + _grid(dtype, "multiply"), ("gemm",))[0]
-
-
-def _grid(dtype: DType, function: str) -> str:
-    """The text of the step function, which calls ``function`` for every pair of matrices."""
-    buffers = words("buffers", dict.fromkeys("abc", "ptr"))
-    loads = words("sizes", {f"n{i}": "i64" for i in range(_SIZES)})
-    return _GRID.format(blas=function, t=_TYPES[str(dtype)], loads=loads, buffers=buffers)
+    return machine_code(panels.text("multiply", dtype, shape), ("multiply",))[0]
 
 
 def split(product: Product) -> tuple[list[int], int, int]:
     """The size arguments of a product, the extent of what threads share of it, and the grain of their parts."""
-    left, right = product.left, product.right
+    left, right, dtype = product.left, product.right, product.node.dtype
+    multiply = _panels(dtype, panels.shape_of(product)) if panels.suits(product) else _blas(dtype)
     extents = (product.m, product.n, product.outer)
-    grains = (4, panels.columns(product.node.dtype), 1)
+    grains = (4, panels.columns(dtype), 1)
     shared = 2 if product.outer > 1 else int(product.n > product.m and product.n >= 8 * grains[1])
     each = product.m * product.n
     sizes = [
         int(left.transposed), int(right.transposed), product.m, product.n, product.k,
         left.leading, right.leading, product.n, left.offset, right.offset, product.outer, product.inner,
         left.stack, right.stack, each if product.summed else product.inner * each,
-        left.inner, right.inner, 0 if product.summed else each, shared,
+        left.inner, right.inner, 0 if product.summed else each, shared, multiply,
     ]  # fmt: skip
     return sizes, extents[shared], grains[shared]

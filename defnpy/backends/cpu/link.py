@@ -91,7 +91,7 @@ class Linked:
         product = step.product
         sizes, extent, grain = blas.split(product)
         buffers = [self.slots[self.program.names[n]] for n in (product.left.base, product.right.base, product.node)]
-        return Step(blas.gemm(product), buffers, sizes, extent, step.threads, grain)
+        return Step(blas.gemm(product.node.dtype), buffers, sizes, extent, step.threads, grain)
 
     # -- library calls ---------------------------------------------------------------------------------------------
 

@@ -22,9 +22,9 @@ __all__ = ["Shape", "columns", "shape_of", "suits", "text"]
 
 # Rows of a that a panel of so many vectors takes at a time, then what is left over: enough sums to hide how long one
 # takes, and no more than there are registers.
-ROWS = {1: (12, 4, 1), 2: (8, 3, 1), 3: (6, 2, 1), 4: (6, 2, 1)}
+ROWS = {1: (12, 4), 2: (8, 3), 3: (6, 2), 4: (6, 2)}
 CUBE = 512  # from here on in all three sizes, copying a and b into the order of the loops pays
-SHORT, FILLED = 128, 0.7  # terms of a sum; the share of a vector's lanes that longer sums must fill
+FILLED = 0.7  # the share of the vectors' lanes that columns must fill
 DEPTH = 512  # rows of b that are summed at a time: their panel stays in the caches while the rows of a pass by
 BLOCK = 8  # rows and columns of b that are turned at a time: longer vectors take LLVM long and gain little
 
@@ -44,12 +44,12 @@ class Shape:
 def suits(product: Product) -> bool:
     """Whether panels are the faster way, by what was measured (``benchmarks/core/products.py``).
 
-    Two cases are the BLAS's: all three sizes large, where its copies pay, and sums of many terms in vectors that are
-    half empty.
+    Two cases are the BLAS's: all three sizes large, where its copies pay, and columns that leave the lanes of vectors
+    empty.
     """
     lanes = machine.vector_registers()[0] // product.node.dtype.itemsize
     filled = product.n / (-(-product.n // lanes) * lanes)
-    return min(product.m, product.n, product.k) < CUBE and (product.k <= SHORT or filled >= FILLED)
+    return min(product.m, product.n, product.k) < CUBE and filled >= FILLED
 
 
 def columns(dtype: DType) -> int:
@@ -84,6 +84,7 @@ class _Panels:
         v, t, mask, suffix, turns = self.v, self.t, self.mask, self.suffix, self.shape.turns
         yield f"declare {v} @llvm.masked.load.{suffix}.p0(ptr, i32, {mask}, {v})"
         yield f"declare void @llvm.masked.store.{suffix}.p0({v}, ptr, i32, {mask})"
+        yield "declare i64 @llvm.smin.i64(i64, i64)"
         yield f"declare {v} @llvm.fma.{suffix}({v}, {v}, {v})"
         widths = {self.shape.width} if self.shape.full else set()
         for width in sorted(widths | ({self.shape.rest} - {0})):
@@ -91,7 +92,7 @@ class _Panels:
         if self.shape.turns:
             yield from self.turn()
         yield f"""
-define internal void @{self.name}(i32 %order, i32 %mode_a, i32 %mode_b, i32 %m32, i32 %n32, i32 %k32, {t} %alpha,
+define void @{self.name}(i32 %order, i32 %mode_a, i32 %mode_b, i32 %m32, i32 %n32, i32 %k32, {t} %alpha,
     ptr %a, i32 %lda32, ptr %b, i32 %ldb32, {t} %beta, ptr %c, i32 %ldc32) {{
 entry:
   %turned = alloca [{DEPTH * self.columns if turns else 0} x {t}], align 64
@@ -184,8 +185,14 @@ end:
 define internal void @panel_{width}(ptr %a, i64 %a_row, i64 %a_step, ptr %b, i64 %b_row, ptr %c, i64 %c_row, i64 %m,
     i64 %k, i64 %count, i1 %fresh) {{
 entry:
+  %end = sub i64 %m, 1
   %inside = sub i64 %count, {(width - 1) * self.lanes}"""
         yield from self.below("%inside", "mask")
+        # The sums begin with what lies in c, or where that is not to be kept, with zeros.
+        yield "  %keep = xor i1 %fresh, true"
+        yield f"  %keep_one = insertelement {self.mask} poison, i1 %keep, i64 0"
+        yield f"  %kept = shufflevector {self.mask} %keep_one, {self.mask} poison, <{self.lanes} x i32> zeroinitializer"
+        yield f"  %kept_last = and {self.mask} %kept, %mask"
         yield f"  br label %enough_{ROWS[width][0]}"
         before, reached = "entry", "0"
         for rows in ROWS[width]:
@@ -194,7 +201,7 @@ entry:
         yield "enough_0:\n  ret void\n}"
 
     def block(self, width: int, rows: int, before: str, reached: str) -> Iterator[str]:
-        """As long as there are ``rows`` rows: their sums over k, in registers."""
+        """As long as there are ``rows`` rows (any, of the least number): their sums over k, in registers."""
         t, v, r = self.t, self.v, rows
         following = dict(zip(ROWS[width], (*ROWS[width][1:], 0), strict=True))[rows]
         cells = [(i, j) for i in range(rows) for j in range(width)]
@@ -202,20 +209,25 @@ entry:
         yield f"""enough_{r}:
   %i_{r} = phi i64 [ {reached}, %{before} ], [ %next_{r}, %store_{r} ]
   %next_{r} = add i64 %i_{r}, {rows}
-  %some_{r} = icmp sle i64 %next_{r}, %m
+  %some_{r} = icmp {"sle i64 %next" if following else "slt i64 %i"}_{r}, %m
   br i1 %some_{r}, label %rows_{r}, label %enough_{following}
 rows_{r}:"""
         for i in range(rows):
-            yield f"  %n_{r}_{i} = add i64 %i_{r}, {i}"
+            yield f"  %r_{r}_{i} = add i64 %i_{r}, {i}"
+            # Of the least number of rows some may be missing. Then the last one is computed several times, all alike.
+            yield f"  %n_{r}_{i} = call i64 @llvm.smin.i64(i64 %r_{r}_{i}, i64 %end)"
             yield f"  %o_{r}_{i} = mul i64 %n_{r}_{i}, %a_row"
             yield f"  %a_{r}_{i} = getelementptr {t}, ptr %a, i64 %o_{r}_{i}"
             yield f"  %d_{r}_{i} = mul i64 %n_{r}_{i}, %c_row"
             yield f"  %c_{r}_{i} = getelementptr {t}, ptr %c, i64 %d_{r}_{i}"
+        for i, j in cells:
+            yield f"  %w_{r}_{i}_{j} = getelementptr {t}, ptr %c_{r}_{i}, i64 {j * self.lanes}"
+            yield self.load(f"old_{r}_{i}_{j}", f"w_{r}_{i}_{j}", "kept_last" if j == last else "kept")
         yield f"  br label %sum_{r}"
         yield f"sum_{r}:"
         yield f"  %p_{r} = phi i64 [ 0, %rows_{r} ], [ %p1_{r}, %sum_{r} ]"
         for i, j in cells:
-            yield f"  %s_{r}_{i}_{j} = phi {v} [ zeroinitializer, %rows_{r} ], [ %t_{r}_{i}_{j}, %sum_{r} ]"
+            yield f"  %s_{r}_{i}_{j} = phi {v} [ %old_{r}_{i}_{j}, %rows_{r} ], [ %t_{r}_{i}_{j}, %sum_{r} ]"
         yield f"  %q_{r} = mul i64 %p_{r}, %b_row"
         yield f"  %e_{r} = mul i64 %p_{r}, %a_step"
         for j in range(width):
@@ -234,21 +246,10 @@ rows_{r}:"""
             )
         yield f"  %p1_{r} = add i64 %p_{r}, 1"
         yield f"  %again_{r} = icmp slt i64 %p1_{r}, %k"
-        yield f"  br i1 %again_{r}, label %sum_{r}, label %out_{r}"
-        yield f"out_{r}:"
-        for i, j in cells:
-            yield f"  %w_{r}_{i}_{j} = getelementptr {t}, ptr %c_{r}_{i}, i64 {j * self.lanes}"
-        yield f"  br i1 %fresh, label %store_{r}, label %add_{r}"
-        yield f"add_{r}:"
-        for i, j in cells:
-            yield self.load(f"old_{r}_{i}_{j}", f"w_{r}_{i}_{j}", "mask" if j == last else "")
-            yield f"  %new_{r}_{i}_{j} = fadd {v} %t_{r}_{i}_{j}, %old_{r}_{i}_{j}"
-        yield f"  br label %store_{r}"
+        yield f"  br i1 %again_{r}, label %sum_{r}, label %store_{r}"
         yield f"store_{r}:"
         for i, j in cells:
-            yield (f"  %u_{r}_{i}_{j} = phi {v} [ %t_{r}_{i}_{j}, %out_{r} ], [ %new_{r}_{i}_{j}, %add_{r} ]")
-        for i, j in cells:
-            yield self.store(f"u_{r}_{i}_{j}", f"w_{r}_{i}_{j}", "mask" if j == last else "")
+            yield self.store(f"t_{r}_{i}_{j}", f"w_{r}_{i}_{j}", "mask" if j == last else "")
         yield f"  br label %enough_{r}"
 
     def turn(self) -> Iterator[str]:
