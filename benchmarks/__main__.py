@@ -3,7 +3,7 @@
     python -m benchmarks [goals|curves|all] [WORK ...] [--quick]   measure; all is the default
     python -m benchmarks list                                      the works and their contenders
     python -m benchmarks show results.json                         the tables of an earlier run again
-    python -m benchmarks train|import_time|trace_cost [...]        the programs in benchmarks/train and benchmarks/core
+    python -m benchmarks train|import_time|trace_cost|batching [...]        the programs in benchmarks/train and benchmarks/core
 
 Peers that are not installed are left out, with the reason. `pip install jax` for one; PyTorch's CPU build is
 `pip install torch==2.13.0`; PyTensor asks for a Numba of its own, so give it its own environment and name that with
@@ -35,6 +35,7 @@ PROGRAMS = {
     "train": "benchmarks.train.two_layer_net",
     "import_time": "benchmarks.core.import_time",
     "trace_cost": "benchmarks.core.trace_cost",
+    "batching": "benchmarks.core.batching",
 }
 OUTPUT = Path(__file__).parent / "output"
 
