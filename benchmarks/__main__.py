@@ -3,7 +3,8 @@
     python -m benchmarks [goals|curves|all] [WORK ...] [--quick]   measure; all is the default
     python -m benchmarks list                                      the works and their contenders
     python -m benchmarks show results.json                         the tables of an earlier run again
-    python -m benchmarks train|import_time|trace_cost|batching [...]        the programs in benchmarks/train and benchmarks/core
+    python -m benchmarks train|import_time|trace_cost|batching [...]
+                                                                   the programs in benchmarks/train and benchmarks/core
 
 Peers that are not installed are left out, with the reason. `pip install jax` for one; PyTorch's CPU build is
 `pip install torch==2.13.0`; PyTensor asks for a Numba of its own, so give it its own environment and name that with

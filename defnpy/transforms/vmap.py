@@ -20,7 +20,7 @@ from ..ops.linear import broadcast_to, concat_, reshape, slice_
 from ..source import capture, quote
 from .stage import is_tensor, operand, parameter_names, stage
 
-__all__ = ["Context", "batch", "batched_graph", "vectorized"]
+__all__ = ["Context", "batch", "batched_graph", "batched_node", "vectorized"]
 
 
 def batch(
@@ -46,7 +46,7 @@ def batch(
                 values[node] = args[0][node.kwargs["index"]]
             else:
                 trace.place = node.loc
-                values[node] = _batched(node, given, args, size)
+                values[node] = batched_node(node, given, args, size)
     finally:
         trace.place = outer_place
     return [(values[node], flags[node]) for node in graph.outputs]
@@ -63,7 +63,7 @@ class Context:
         return batched_graph(graph, batched, size, outputs)
 
 
-def _batched(node: Expr, batched: tuple[bool, ...], args: Sequence[Any], size: int) -> Any:
+def batched_node(node: Expr, batched: tuple[bool, ...], args: Sequence[Any], size: int) -> Any:
     """A node for many examples, a tuple of several results: by the op's rule, or in a loop where it has none."""
     rule = node.op.batch or functools.partial(_one_by_one, node, size)
     context = {"ctx": Context} if node.op.graphs and node.op.batch else {}
