@@ -14,7 +14,8 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import random
-from ..array.creation import full
+from ..array.creation import asarray, full
+from ..array.manipulation import broadcast_to
 from ..ops.elementwise import erfinv
 
 __all__ = [
@@ -73,7 +74,7 @@ def constant(value: Any) -> Initializer:
     >>> constant(0.5)(None, (2,), "float32")
     Tensor([0.5, 0.5], dtype=float32)
     """
-    return lambda key, shape, dtype: full(shape, 0, dtype=dtype) + value
+    return lambda key, shape, dtype: broadcast_to(asarray(value, dtype=dtype), shape)
 
 
 def normal(std: float = 0.01) -> Initializer:

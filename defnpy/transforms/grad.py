@@ -148,12 +148,15 @@ def chosen(
     for number in numbers:
         if not isinstance(number, int):
             raise GradientError(
-                f"{called}: argnums names arguments by number, not by {number!r}", where=quote(capture())
+                f"{called}: argnums names arguments by number, not by {number!r}",
+                where=quote(capture()),
+                hint=f"what is differentiated is an argument of the result: {called}(f)(x)",
             )
         if not -len(args) <= number < len(args):
             raise GradientError(
                 f"{called}: there is no argument {number} to differentiate: the call has {len(args)} positional ones",
                 where=quote(capture()),
+                hint="" if args else f"parameters are arguments: {called}(lambda params: ...)(params)",
             )
     places = tuple(number % len(args) for number in numbers)
     if len(set(places)) != len(places):
