@@ -27,7 +27,7 @@ from .result import Evaluation, Result, write_json
 __all__ = ["Command", "execute"]
 
 CHECKED_IMAGES, CHECKED_ELEMENTS = 3, 50_000
-SAMPLED_IMAGES, SAMPLED = 8, 32  # batch norm needs several images
+SAMPLED_IMAGES, SAMPLES = 8, 32  # batch norm needs several images
 SHOWN_LOSSES = 100
 
 
@@ -167,30 +167,14 @@ def _train(command: Command, prepared: _Prepared, started: float) -> Result:
 def _gradient_check(model: Model, state: Any, dataset: Dataset) -> str:
     """Numerical against automatic gradients for a few images, in float64: in float32 the former is mostly noise.
 
-    Of a large net some elements of each parameter, evenly spread: every one would take hours.
+    Of a large net some elements of each parameter: all of them would take hours.
     """
     params = model.parameters(state)
     count = sum(leaf.size for leaf in dp.tree.leaves(params))
-    every = count <= CHECKED_ELEMENTS
-    shown = CHECKED_IMAGES if every else SAMPLED_IMAGES
+    samples, shown = (None, CHECKED_IMAGES) if count <= CHECKED_ELEMENTS else (SAMPLES, SAMPLED_IMAGES)
     images, labels = dataset.images[:shown], dataset.labels[:shown]
-    title = f"gradients of the loss of the first {shown} images"
-    if every:
-        report = dp.testing.gradient_report(lambda params: model.loss(params, images, labels), (params,))
-        return f"{title}\n{report}\n"
-    # The gradient by what is added to some elements is the gradient by those elements.
-    places = dp.tree.map(lambda p: np.linspace(0, p.size - 1, min(SAMPLED, p.size)).astype(np.int64), params)
-    wide = dp.tree.map(lambda p: p.astype("float64"), params)
-    nothing = dp.tree.map(lambda at: np.zeros(len(at)), places)
-
-    def loss(added: Any) -> dp.Tensor:
-        moved = dp.tree.map(
-            lambda p, at, d: dp.reshape(dp.reshape(p, (-1,)).at[at].add(d), p.shape), wide, places, added
-        )
-        return model.loss(moved, images, labels)
-
-    report = dp.testing.gradient_report(dp.defn(loss), (nothing,))
-    return f"{title}, {SAMPLED} elements of each parameter at most, {count:,} in all\n{report}\n"
+    report = dp.testing.gradient_report(dp.defn(lambda p: model.loss(p, images, labels)), (params,), samples=samples)
+    return f"gradients of the loss of the first {shown} images\n{report}\n"
 
 
 def _heading(settings: Mapping[str, Any], dataset: Dataset, start: int) -> str:

@@ -30,6 +30,17 @@ def test_the_options_are_those_of_the_program(run_python) -> None:  # type: igno
     assert told == offered
 
 
+def test_the_options_of_the_other_nets_are_told(run_python) -> None:  # type: ignore[no-untyped-def]
+    section = README.split("## More nets", 1)[1].split("\n## ", 1)[0]
+    common = set(re.findall(r"`(--[a-z-]+)", README.split("## The main job", 1)[1].split("\n## ", 1)[0]))
+    told = set(re.findall(r"`(--[a-z-]+)", section)) - {"--list"} | common
+    offered: set[str] = set()
+    for net in ("multi_layer_net", "simple_convnet"):
+        done = run_python("-m", "defnpy.train", net, "--help")
+        offered |= set(re.findall(r"^ +(?:-\w, )?(--[a-z-]+)", done.stdout, re.M)) - {"--help"}
+    assert told == offered
+
+
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/architecture.md"])
 def test_links_lead_to_files(page: str) -> None:
     path = ROOT / page

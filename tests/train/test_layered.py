@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -217,12 +216,8 @@ def test_check_gradients_of_a_large_net_samples(run: Train, net: str) -> None:
     status, out, _ = run(net, *own, "--iterations", 1, "--check-gradients")
     assert status == 0
     report = out[: out.index(f"{net}:")]
-    assert report.startswith("gradients of the loss of the first 8 images, 32 elements of each parameter at most, ")
-    shown = re.findall(r"^ *\[(\d+)\]\['(\w+)'\]", report, re.M)
-    assert ("0", "weight") in shown and ("0", "bias") in shown
-    if net == MULTI:  # smooth: the convnet may meet a kink
-        worst = [float(n) for n in re.findall(r"\d\.\d+e-\d+", report)]
-        assert worst and min(worst) < 1e-8
+    assert report.startswith("gradients of the loss of the first 8 images\n")
+    assert "[0]['weight']" in report and "[0]['bias']" in report and "WRONG" not in report
 
 
 # -- mistakes -------------------------------------------------------------------------------------------------------
