@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from .errors import IndexingError, Mismatch
 
 __all__ = [
+    "DYNAMIC",
     "Axes",
     "Pairs",
     "Shape",
@@ -36,6 +37,7 @@ __all__ = [
 ]
 
 Shape = tuple[int, ...]
+DYNAMIC = -1  # the size of an axis that is known only when a loop has ended; only control flow makes such values
 Axes = tuple[int, ...]
 Pairs = tuple[tuple[int, int], ...]  # for every spatial axis: how much is padded below and above
 

@@ -8,24 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import DefnpyError, Mismatch
 from ..ir.aval import Aval, Avals
-from ..ir.expr import Expr, Graph
+from ..ir.evaluate import Evaluator, value_of
+from ..ir.expr import Graph
 from ..ir.op import Op
 from ..ir.show import names, show
 from ..shapes import size
-from ..source import quote
 from ..tensor import Tensor, wrap
 from .base import Array, MemoryReport, StepReport
 
-__all__ = ["Eager", "ReferenceBackend", "evaluate", "located"]
-
-
-def located(node: Expr, mismatch: Mismatch) -> DefnpyError:
-    """The three-part error of a mismatch that showed only while running: the op, its operands, the user's line."""
-    operands = ", ".join(str(arg.aval) for arg in node.args)
-    error = mismatch.error(f"{node.op.name}({operands}): {mismatch.what}", where=quote(node.loc), hint=mismatch.hint)
-    return error
+__all__ = ["Eager", "ReferenceBackend", "evaluate"]
 
 
 class Eager:
@@ -56,39 +48,17 @@ def evaluate(graph: Graph, inputs: Sequence[Array]) -> list[Array]:
 
 
 class _Program:
-    """The nodes as a flat list of steps over numbered slots; a slot is emptied after its last use."""
+    """An evaluator as an executable."""
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
-        nodes = graph.nodes()
-        slot = {node: i for i, node in enumerate(dict.fromkeys((*graph.inputs, *nodes)))}
-        last: dict[Expr, int] = {}
-        steps = [node for node in nodes if node.op.name != "parameter"]
-        for i, node in enumerate(steps):
-            for arg in (node, *node.args):
-                last[arg] = i
-        kept = set(graph.outputs)
-        self._inputs = len(graph.inputs)
-        self._slots = len(slot)
-        self._outputs = [slot[node] for node in graph.outputs]
-        self._steps = []
-        for i, node in enumerate(steps):
-            used = dict.fromkeys((node, *node.args))
-            dead = [slot[arg] for arg in used if last[arg] == i and arg not in kept]
-            self._steps.append((node, [slot[arg] for arg in node.args], node.kwargs, slot[node], dead))
+        self._run = Evaluator(graph)
 
     def __call__(self, inputs: Sequence[Array]) -> list[Array]:
-        values: list[Any] = [*inputs, *[None] * (self._slots - self._inputs)]
         with np.errstate(all="ignore"):
-            for node, args, params, target, dead in self._steps:
-                try:
-                    values[target] = _result(node, [values[i] for i in args], params)
-                except Mismatch as mismatch:
-                    raise located(node, mismatch) from None
-                for i in dead:
-                    values[i] = None
+            found = self._run(inputs)
         # Outputs are the caller's own: never an input's memory, nor a view into something larger.
-        return [np.array(values[i], order="C") if _shared(values[i], inputs) else values[i] for i in self._outputs]
+        return [np.array(x, order="C") if _shared(x, inputs) else x for x in found]
 
     def source(self) -> str:
         """The graph: the reference runs it as it is."""
@@ -97,10 +67,10 @@ class _Program:
     def steps(self) -> list[StepReport]:
         """One call per node."""
         printed = names(self._graph)
-        places = [node.loc.position.text if node.loc else "" for node, *_ in self._steps]
+        places = [node.loc.position.text if node.loc else "" for node, *_ in self._run.steps]
         return [
             StepReport("call", printed[step[0]], step[0].op.name, (place,) if place else ())
-            for step, place in zip(self._steps, places, strict=True)
+            for step, place in zip(self._run.steps, places, strict=True)
         ]
 
     def memory(self) -> MemoryReport:
@@ -114,22 +84,16 @@ class _Program:
 
     def measure(self, inputs: Sequence[Array], repeats: int) -> list[float]:
         """Seconds of every node, the least of ``repeats``."""
-        best = [float("inf")] * len(self._steps)
+        best = [float("inf")] * len(self._run.steps)
         for _ in range(repeats):
-            values: list[Any] = [*inputs, *[None] * (self._slots - self._inputs)]
+            values = self._run.values(inputs)
             with np.errstate(all="ignore"):
-                for i, (node, args, params, target, _) in enumerate(self._steps):
+                for i, (node, args, params, target, _) in enumerate(self._run.steps):
                     operands = [values[a] for a in args]
                     began = time.perf_counter()
-                    values[target] = _result(node, operands, params)
+                    values[target] = value_of(node, operands, params)
                     best[i] = min(best[i], time.perf_counter() - began)
         return best
-
-
-def _result(node: Expr, operands: list[Any], params: dict[str, Any]) -> Any:
-    """What the body of a node gives: an array, or the tuple of them of an op with several results."""
-    result = node.op.body(*operands, **params)
-    return result if isinstance(node.aval, Avals) else np.asarray(result)
 
 
 def _shared(array: Array, inputs: Sequence[Array]) -> bool:

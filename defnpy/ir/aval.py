@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..dtypes import DType, short_name
-from ..shapes import Shape
+from ..shapes import DYNAMIC, Shape
 
 __all__ = ["Aval", "Avals"]
 
@@ -41,7 +41,7 @@ class Aval:
         return Aval, (self.shape, self.dtype, self.weak)
 
     def __str__(self) -> str:
-        dims = ",".join(map(str, self.shape))
+        dims = ",".join("?" if n == DYNAMIC else str(n) for n in self.shape)
         return f"{short_name(self.dtype)}{'~' if self.weak else ''}[{dims}]"
 
     def __repr__(self) -> str:

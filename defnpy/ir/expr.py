@@ -157,7 +157,7 @@ class Graph:
     names: what to call the inputs in print.
     """
 
-    __slots__ = ("effects", "inputs", "names", "outputs")
+    __slots__ = ("__weakref__", "effects", "inputs", "names", "outputs")
 
     def __init__(
         self,

@@ -13,13 +13,13 @@ import numpy as np
 
 from ...config import current as options
 from ...errors import IndexingError, Mismatch
+from ...ir.evaluate import located
 from ...ir.expr import Expr, Graph
 from ...lower.emit import FAILED
 from ...lower.program import KernelStep, ProductStep, Program, lower
 from ...lower.work import kernel_work, product_work
 from ...shapes import size
 from ..base import Array, MemoryReport, StepReport
-from ..reference import located
 from . import cache, native, prelude
 from .driver import readable
 from .link import Frame, Linked, Segment

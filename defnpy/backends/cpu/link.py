@@ -14,12 +14,12 @@ import numpy as np
 
 from ...errors import Mismatch
 from ...ir.aval import Avals
+from ...ir.evaluate import located
 from ...ir.expr import Expr
 from ...lower.fuse import VIEWS
 from ...lower.memory import ALIGNMENT
 from ...lower.program import CallStep, KernelStep, ProductStep, Program
 from ..base import Array
-from ..reference import located
 from . import blas
 from .compile import Function, functions
 from .native import Launch, Step, Steps
