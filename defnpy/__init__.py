@@ -172,6 +172,9 @@ from .ops.reduce import prod_ as prod
 from .ops.sort import argsort, searchsorted
 from .ops.sort import sort_ as sort
 from .tensor import Tensor
+from .transforms.branches import cond, switch
+from .transforms.loops import fori_loop, scan, while_loop
+from .transforms.loops import map_ as map
 
 __version__ = "0.1.0"
 newaxis = None
@@ -219,6 +222,7 @@ __all__ = [
     "clip",
     "compilations",
     "concat",
+    "cond",
     "config",
     "conv",
     "conv_transpose",
@@ -256,6 +260,7 @@ __all__ = [
     "float64",
     "floor",
     "floor_divide",
+    "fori_loop",
     "from_dlpack",
     "full",
     "full_like",
@@ -296,6 +301,7 @@ __all__ = [
     "logical_or",
     "logical_xor",
     "logsumexp",
+    "map",
     "matmul",
     "matrix_transpose",
     "max",
@@ -337,6 +343,7 @@ __all__ = [
     "reshape",
     "roll",
     "round",
+    "scan",
     "searchsorted",
     "sigmoid",
     "sign",
@@ -357,6 +364,7 @@ __all__ = [
     "subtract",
     "sum",
     "swapaxes",
+    "switch",
     "take",
     "take_along_axis",
     "tan",
@@ -381,6 +389,7 @@ __all__ = [
     "vjp",
     "vmap",
     "where",
+    "while_loop",
     "windows",
     "zeros",
     "zeros_like",

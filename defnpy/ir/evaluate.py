@@ -1,4 +1,4 @@
-"""A graph computed node by node with NumPy: what the reference backend does, and what control flow does with its graphs."""
+"""A graph computed node by node with NumPy: for the reference backend, and for control flow with its graphs."""
 
 from __future__ import annotations
 

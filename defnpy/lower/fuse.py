@@ -12,7 +12,8 @@ The rule, in full. Nodes are taken in the order in which library calls need them
   same row: a softmax is one kernel. All other reductions fill a buffer and end their group's use of them.
 * An array put together of parts (pad and concat are such) is never computed on its own either: each part is stored at
   its place by the kernel that computes it.
-* Everything else is a library call: matrix products go to BLAS, other ops to their reference body.
+* Everything else is a library call: matrix products go to BLAS, other ops to their reference body. So do ops on arrays
+  whose size only the running program knows.
 
 Groups run in the order in which they were started, so an operand must come from an earlier or the same group; that
 keeps the schedule free of cycles and the whole walk linear.
@@ -27,7 +28,7 @@ from .. import shapes
 from ..ir.aval import Avals
 from ..ir.expr import Expr, Graph, topological
 from ..ops.mark import stop_grad
-from ..shapes import Shape
+from ..shapes import DYNAMIC, Shape
 from .products import COPIED, arrange
 from .views import (
     ELSEWHERE,
@@ -118,6 +119,15 @@ def _counts(node: Expr) -> bool:
     return node.op.name == "constant" and bool(node.kwargs["value"].value >= 0)
 
 
+def _dynamic(graph: Graph) -> set[Expr]:
+    """The nodes that give or read an array of a size that only the running program knows."""
+    nodes = graph.nodes()
+    if not any(node.op.graphs for node in nodes):
+        return set()
+    sized = {node for node in nodes if not isinstance(node.aval, Avals) and DYNAMIC in node.shape}
+    return {node for node in nodes if node in sized or not sized.isdisjoint(node.args)}
+
+
 def schedule(graph: Graph) -> Schedule:
     """Assign every node to a group, a call, or its readers."""
     return _Scheduler(graph).run()
@@ -131,6 +141,7 @@ class _Scheduler:
         self.cost: dict[Expr, int] = {}  # of inline nodes
         self.parts: dict[Expr, Part] = {}
         self.fillers: dict[Expr, Group] = {}
+        self.dynamic = _dynamic(graph)
         self.needed = self._buffers()
         self.stored = set(graph.outputs)
 
@@ -155,17 +166,18 @@ class _Scheduler:
     def _viewed(self, arg: Expr, reader: Expr) -> Expr:
         return viewed(arg, VIEWS if self._kind(reader) == "call" else FLAT_VIEWS)
 
-    @staticmethod
-    def _kind(node: Expr) -> str:
+    def _kind(self, node: Expr) -> str:
         op = node.op
         if op.name in ("parameter", "constant", "iota"):
             return "leaf"
+        if op.name == "item":
+            return "item"
+        if node in self.dynamic:
+            return "call"
         if op.name in VIEWS:
             return "view"
         if op.name == "place":
             return "parts"
-        if op.name == "item":
-            return "item"
         if op.name == "pow" and node.dtype.kind in "iu" and not _counts(node.args[1]):
             return "call"  # a negative exponent must be an error
         if op.name == "gather" or (op.family == "elementwise" and op.scalar is not None):

@@ -40,7 +40,7 @@ def _check(what: str, graph: Graph, avals: Sequence[Aval]) -> None:
         raise Mismatch(f"{what} takes ({taken}), not ({', '.join(map(str, avals))})")
 
 
-def _avals(graph: Graph) -> list[Aval]:
+def _returned(graph: Graph) -> list[Aval]:
     return [node.aval for node in graph.outputs]
 
 
@@ -67,7 +67,7 @@ def _cond_infer(index: Aval, *x: Aval, branches: tuple[Graph, ...]) -> tuple[Ava
         raise Mismatch(f"the number of the branch must be one integer, not {index}")
     for i, graph in enumerate(branches):
         _check(f"branch {i}", graph, x)
-    return tuple(_avals(branches[0]))
+    return tuple(_returned(branches[0]))
 
 
 def _cond_vjp(g: Any, y: Any, index: Any, *x: Any, branches: tuple[Graph, ...], ctx: Any) -> list[Any]:
@@ -95,18 +95,27 @@ def _cond_jvp(tangents: Any, y: Any, index: Any, *x: Any, branches: tuple[Graph,
     return [next(parts) if moved else None for moved in moves]
 
 
-def _branch(make: Callable[[Any], Any], shape: tuple[int, ...], dtype: str) -> Graph:
+def traced(make: Callable[..., Sequence[Any]], *avals: Aval) -> Graph:
+    """The closed graph of a function of traced values: what the cases below run."""
     with tracing() as trace:
-        return trace.graph([trace.lift(make(trace.parameter(Aval(shape, np.dtype(dtype)), "x")))])
+        results = make(*[trace.parameter(aval, f"x{i}") for i, aval in enumerate(avals)])
+        return trace.graph([trace.lift(result) for result in results])
 
 
-def _cond_cases() -> list[Case]:
-    branches = {dtype: (_branch(lambda x: x * x, (3,), dtype), _branch(lambda x: -x, (3,), dtype)) for dtype in FLOATS}
+F64, I64 = np.dtype("float64"), np.dtype("int64")
+V, S, N = Aval((3,), F64), Aval((), F64), Aval((), I64)
 
-    def case(number: int) -> Case:
-        return Case(lambda rng, dtype: [np.int64(number), rng.standard_normal(3).astype(dtype)], branches)
 
-    return [case(0), case(1)]
+def _normal(*operands: Any) -> Any:
+    """Random arrays of these shapes, and the numbers among them. In float64, whatever is asked for: a graph takes one
+    dtype."""
+    return lambda rng, dtype: [rng.standard_normal(x) if isinstance(x, tuple) else x for x in operands]
+
+
+_BRANCHES = (
+    traced(lambda x, w: [multiply(x, w), negative(w)], V, V),
+    traced(lambda x, w: [x, sin(multiply(x, x))], V, V),
+)
 
 
 @special(
@@ -115,7 +124,7 @@ def _cond_cases() -> list[Case]:
     infer=_cond_infer,
     vjp=_cond_vjp,
     jvp=_cond_jvp,
-    cases=[],
+    cases=[Case(_normal(np.int64(i), (3,), (3,)), {"branches": _BRANCHES}) for i in (0, 1)],
 )
 def cond(index, /, *x, branches):
     """The results of one of ``branches``, closed graphs of equal inputs and outputs: the one with the number ``index``
@@ -128,18 +137,157 @@ def cond(index, /, *x, branches):
     return tuple(evaluator(graph)(x))
 
 
-# -- while ------------------------------------------------------------------------------------------------------------
+# -- loops ------------------------------------------------------------------------------------------------------------
 
 
-def _tapes(graph: Graph, record: Sequence[int], length: int) -> list[Aval]:
-    kept = [graph.inputs[j].aval for j in record]
+def _tapes(body: Graph, record: Sequence[int], length: int) -> list[Aval]:
+    kept = [body.inputs[j].aval for j in record]
     return [Aval((length, *aval.shape), aval.dtype) for aval in kept]
+
+
+def _split(x: Sequence[Any], *counts: int) -> list[list[Any]]:
+    """The first ``counts[0]`` of the operands, the next ``counts[1]``, ..., and the rest."""
+    ends = np.cumsum([0, *counts]).tolist()
+    return [list(x[a:b]) for a, b in zip(ends, [*ends[1:], len(x)], strict=True)]
+
+
+def _pulled_back(
+    ctx: Any,
+    loop: dict[str, Any],
+    g: Sequence[Any],
+    x: Sequence[Any],
+    recorded: Callable[[Sequence[int]], tuple[Sequence[Any], Sequence[Any]]],
+) -> list[Any]:
+    """The cotangents of a loop's operands, by a scan through its iterations from the last to the first.
+
+    loop: the parameters of the loop as those of a scan. g: the cotangents of its results; x: the operands that its body
+    takes. recorded: gives the number of iterations, where that is an operand, and the values of some carries in all of
+    them.
+    """
+    body, k, m, record = silent(loop["body"]), loop["carries"], loop["sequences"], loop["record"]
+    size, results = len(body.inputs), len(body.outputs)
+    moved = {j for j in range(k) if g[j] is not None}
+    kept = {j: part for j, part in zip(record, g[results:], strict=True) if part is not None}
+    moved |= kept.keys()
+    made = [i for i in range(k, results) if g[i] is not None]
+    while True:  # a carry moves in every iteration if it moves in one
+        inputs = reached(body, [*moved, *made])
+        more = {j for j in inputs if j < k and _has_tangent(body.inputs[j])} - moved
+        if not more:
+            break
+        moved |= more
+    ends = [i for i in range(results) if i in moved or i in made]
+    wrt = [i for i in range(size) if (i in inputs or i in moved) and _has_tangent(body.inputs[i])]
+    pulled = ctx.vjp_of(body, [i in wrt for i in range(size)], [i in ends for i in range(results)])
+    used = sorted(needed(pulled))
+    read, streamed, outer = _ranges([i for i in used if i < size], k, m)
+    _, summed_rows, summed = _ranges(wrt, k, m)
+    with tracing() as trace:
+
+        def own(nodes: Sequence[Expr], numbers: Sequence[int], *, cotangent: bool) -> dict[int, Expr]:
+            avals = {i: _zeros_aval(nodes[i]) if cotangent else nodes[i].aval for i in numbers}
+            return {i: trace.parameter(aval, f"{'g' if cotangent else 'x'}{i}") for i, aval in avals.items()}
+
+        g_carry = own(body.inputs, sorted(moved), cotangent=True)
+        total = own(body.inputs, summed, cotangent=True)
+        values = own(body.inputs, [*read, *streamed], cotangent=False)
+        g_made = own(body.outputs, made, cotangent=True)
+        g_kept = own(body.inputs, sorted(kept), cotangent=True)
+        values |= own(body.inputs, outer, cotangent=False)
+        values |= {size + i: g_carry[end] if end < k else g_made[end] for i, end in enumerate(ends)}
+        part = dict(zip(wrt, trace.inline(without_unused(pulled), [values[i] for i in used]), strict=True))
+        parts = [add(part[j], g_kept[j]) if j in kept else part[j] for j in sorted(moved)]
+        parts += [add(total[i], part[i]) for i in summed] + [part[i] for i in summed_rows]
+        backwards = trace.graph([trace.lift(value) for value in parts])
+    count, tapes = recorded(read)
+    found = scan(
+        *count,
+        *[_zeros(x[j]) if g[j] is None else g[j] for j in sorted(moved)],
+        *[_zeros(x[i]) for i in summed],
+        *tapes, *[x[i] for i in streamed], *[g[i] for i in made], *[kept[j] for j in sorted(kept)],
+        *[x[i] for i in outer],
+        body=backwards,
+        carries=len(moved) + len(summed),
+        sequences=len(read) + len(streamed) + len(made) + len(kept),
+        length=loop["length"],
+        reverse=not loop["reverse"],
+    )  # fmt: skip
+    by_number = dict(zip([*sorted(moved), *summed, *summed_rows], found, strict=True))
+    return [by_number.get(i) for i in range(size)]
+
+
+def _zeros_aval(x: Expr) -> Aval:
+    dtype = cotangent_dtype(x.dtype)
+    assert dtype is not None
+    return Aval(x.shape, dtype)
+
+
+def _ranges(numbers: Sequence[int], carries: int, sequences: int) -> tuple[list[int], list[int], list[int]]:
+    """The numbers of inputs that are carries, rows of sequences, and values of the outside."""
+    end = carries + sequences
+    return (
+        [i for i in numbers if i < carries],
+        [i for i in numbers if carries <= i < end],
+        [i for i in numbers if i >= end],
+    )
+
+
+class _Pushed:
+    """A loop that also carries tangents, made of one without.
+
+    order: its operands and their tangents, as numbers: those of the loop, then ``size + i`` for the tangent of ``i``.
+    """
+
+    def __init__(self, ctx: Any, loop: dict[str, Any], tangents: Sequence[Any]) -> None:
+        body, k, m = silent(loop["body"]), loop["carries"], loop["sequences"]
+        self.size, results = len(body.inputs), len(body.outputs)
+        self._tangents = tangents
+        moving = [t is not None for t in tangents]
+        while True:
+            forwards, found = ctx.jvp_of(body, moving, [*moving[:k], *[False] * (results - k)])
+            more = [j for j in range(k) if found[j] and not moving[j]]
+            if not more:
+                break
+            for j in more:
+                moving[j] = True
+        ranges = _ranges(range(self.size), k, m)
+        moved = [[i for i in part if moving[i]] for part in ranges]
+        tangent = [[self.size + i for i in part] for part in moved]
+        self.order = [i for part, own in zip(ranges, tangent, strict=True) for i in (*part, *own)]
+        place = {i: p for p, i in enumerate([*range(self.size), *(i for own in tangent for i in own)])}
+        pushed = {i: results + r for r, i in enumerate([i for i in range(results) if found[i]])}
+        rows = [i for i in range(k, results) if found[i]]
+        outputs = [*range(k), *[pushed[j] for j in moved[0]], *[pushed[i] for i in rows]]
+        self.body = Graph(
+            [forwards.inputs[place[i]] for i in self.order],
+            [forwards.outputs[i] for i in outputs],
+            forwards.effects,
+            [forwards.names[place[i]] for i in self.order],
+        )
+        self.carries, self.sequences = k + len(moved[0]), m + len(moved[1])
+        kept = [j for j in loop["record"] if moving[j]]
+        self.record = tuple([k + moved[0].index(j) for j in kept])
+        self._results = [*moved[0], *rows, *[results + loop["record"].index(j) for j in kept]]
+        self._count = results + len(loop["record"])
+        self._from = k
+
+    def operands(self, x: Sequence[Any]) -> list[Any]:
+        """Its operands, from those of the loop."""
+        return [x[i] if i < self.size else self._tangent(i - self.size, x) for i in self.order]
+
+    def _tangent(self, i: int, x: Sequence[Any]) -> Any:
+        return _zeros(x[i]) if self._tangents[i] is None else self._tangents[i]
+
+    def tangents(self, found: Sequence[Any]) -> list[Any]:
+        """The tangents of the loop's results, from its own results."""
+        by_number = dict(zip(self._results, found[self._from :], strict=False))
+        return [by_number.get(i) for i in range(self._count)]
 
 
 def _while_infer(*x: Aval, test: Graph, body: Graph, carries: int, record: tuple[int, ...]) -> tuple[Aval, ...]:
     _check("the test", test, x)
     _check("the body", body, x)
-    results = _avals(body)
+    results = _returned(body)
     _check("the next iteration", Graph(body.inputs[:carries], ()), results)
     counted = [*_tapes(body, record, DYNAMIC), Aval((), DEFAULT_INT)] if record else []
     return (*results, *counted)
@@ -169,10 +317,11 @@ def _while_jvp(tangents: Any, y: Any, *x: Any, test: Graph, body: Graph, carries
 def _while_cases() -> list[Case]:
     body = traced(lambda x, n, w: [sin(multiply(x, w)), add(n, np.int64(1))], V, N, V)
     test = traced(lambda x, n, w: [less(n, np.int64(3))], V, N, V)
-    params = {"test": test, "body": body, "carries": 2}
+    params: dict[str, Any] = {"test": test, "body": body, "carries": 2}
     return [
-        Case(lambda rng, dtype, first=first: [rng.standard_normal(3), np.int64(first), rng.standard_normal(3)], given)
-        for first, given in [(0, params), (3, params), (0, {**params, "record": (0,)})]
+        Case(_normal((3,), np.int64(0), (3,)), params),
+        Case(_normal((3,), np.int64(3), (3,)), params),
+        Case(_normal((3,), np.int64(0), (3,)), {**params, "record": (0,)}),
     ]
 
 
@@ -219,7 +368,7 @@ def _scan_infer(
         if not a.shape or a.shape[0] != length:
             raise Mismatch(f"a sequence of {length} iterations cannot be {a}")
     _check("the body", body, [*carry, *[Aval(a.shape[1:], a.dtype) for a in xs], *outer])
-    results = _avals(body)
+    results = _returned(body)
     _check("the next iteration", Graph(body.inputs[:carries], ()), results[:carries])
     made = [Aval((length, *a.shape), a.dtype) for a in results[carries:]]
     return (*results[:carries], *made, *_tapes(body, record, length))
@@ -265,7 +414,9 @@ def _scan_cases() -> list[Case]:
     family="control",
     graphs=["body"],
     normalize=lambda *x, reverse=False, record=(), **params: {
-        **params, "reverse": bool(reverse), "record": tuple(record)
+        **params,
+        "reverse": bool(reverse),
+        "record": tuple(record),
     },  # fmt: skip
     infer=_scan_infer,
     vjp=_scan_vjp,
@@ -286,7 +437,7 @@ def scan(*x, body, carries, sequences, length, reverse=False, record=()):
     if length == DYNAMIC:
         count, x = int(x[0]), x[1:]
     carry, xs, outer = _split(x, carries, sequences)
-    kept = [*_avals(body)[carries:], *[body.inputs[j].aval for j in record]]
+    kept = [*_returned(body)[carries:], *[body.inputs[j].aval for j in record]]
     stacked = [np.empty((count, *a.shape), a.dtype) for a in kept]
     step = evaluator(body)
     for i in reversed(range(count)) if reverse else range(count):

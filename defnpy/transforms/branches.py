@@ -19,7 +19,6 @@ from .stage import is_tensor, stage
 __all__ = ["cond", "switch"]
 
 
-
 def cond(pred: Any, *arguments: Any) -> Any:
     """``true_fun(*operands)`` where ``pred`` is true, else ``false_fun(*operands)``; the other one is not computed.
 
@@ -96,7 +95,7 @@ def _chosen(name: str, index: Any, functions: Sequence[Callable[..., Any]], oper
 
 
 def _common(name: str, path: str, row: Sequence[Any]) -> Aval | None:
-    """The shape and dtype of one leaf of all branches' results; None for a leaf that is no tensor, which is the same."""
+    """The shape and dtype of one leaf of all branches' results; None where it is no tensor."""
     first = row[0]
     if not is_tensor(first):
         for number, other in enumerate(row):

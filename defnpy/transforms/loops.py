@@ -25,8 +25,7 @@ from ..ops.subgraphs import with_outputs
 from .closed import Stand, converted, joined, operands_as, results, tensors, truth, wrong
 from .stage import default_dtype, is_tensor, parameter_names, stage
 
-__all__ = ["fori_loop", "map", "scan", "while_loop"]
-
+__all__ = ["fori_loop", "map_", "scan", "while_loop"]
 
 
 class _Carry:
@@ -66,7 +65,7 @@ class _Carry:
             )
         paths = tree.paths(self._seen(self._init), self._root)
         paths = ["the counter"] * (len(leaves) - len(paths)) + paths
-        new = []
+        new: list[Aval] = []
         for path, first, now in zip(paths, self._leaves, leaves, strict=True):
             if is_tensor(first) and is_tensor(now):
                 new.append(self._next(path, self.avals[len(new)], now))
@@ -188,7 +187,7 @@ def _scanned(carry: _Carry, f: Callable[..., Any], xs: Any, length: int, reverse
         body = stage(f, [carry.stands(), row], {})
         shown = body.rebuild(body.graph.outputs)
         if not isinstance(shown, tuple) or len(shown) != 2:
-            kind = type(shown).__name__ if not is_tensor(shown) else str(shown.aval)
+            kind = str(aval_of(shown)) if is_tensor(shown) else type(shown).__name__
             raise wrong(TreeError, f"scan: the function must return (carry, y), not {kind}", "return carry, None")
         if carry.settled(shown[0]):
             break
@@ -197,9 +196,8 @@ def _scanned(carry: _Carry, f: Callable[..., Any], xs: Any, length: int, reverse
     made = [Aval(node.shape, default_dtype(node.aval)) for node in step.outputs[count:]]
     step = converted(step, [*carry.avals, *made])
     values = operands_as(rows, [Aval(a.shape, a.dtype) for a in avals])
-    found = ops.scan(
-        *carry.operands(), *values, *outer, body=step, carries=count, sequences=len(rows), length=length, reverse=reverse
-    )  # fmt: skip
+    inputs = [*carry.operands(), *values, *outer]
+    found = ops.scan(*inputs, body=step, carries=count, sequences=len(rows), length=length, reverse=reverse)
     return body.rebuild([*results(found[:count], with_outputs(step, range(count))), *found[count:]])
 
 
@@ -261,7 +259,7 @@ def fori_loop(lower: Any, upper: Any, body_fun: Callable[[Any, Any], Any], init:
     return _repeated(carry, lambda value: value[0] < upper, lambda value: (value[0] + 1, body_fun(*value)))[1]
 
 
-def map(f: Callable[[Any], Any], xs: Any) -> Any:
+def map_(f: Callable[[Any], Any], xs: Any) -> Any:
     """``f`` of every row of ``xs``, one after the other, stacked: a :func:`scan` that carries nothing. Use
     :func:`defnpy.vmap` to compute them at once.
 
