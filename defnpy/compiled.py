@@ -15,9 +15,9 @@ from .errors import DTypeError, TraceError, TreeError
 from .ir.aval import Aval
 from .ir.expr import Graph, Value
 from .ir.trace import aval_of, function
-from .shapes import as_shape
+from .shapes import DYNAMIC, as_shape
 from .source import capture, quote
-from .tensor import Tensor, adopt
+from .tensor import Tensor, adopt, wrap
 from .transforms.captures import Watched
 from .transforms.stage import Staged, is_tensor
 
@@ -82,6 +82,7 @@ class Compiled:
         self._executable = executable
         self._name = name
         self._avals = [Aval(node.shape, node.dtype) for node in graph.outputs]
+        self._adopt = wrapped if any(DYNAMIC in aval.shape for aval in self._avals) else adopt
         self._input_dtypes = [node.dtype for node in graph.inputs]
         self._mixed = any(leaf is not None for leaf in staged.carried)
         self._single = staged.structure.is_leaf() and len(self._avals) == 1
@@ -123,7 +124,7 @@ class Compiled:
         outputs = self._executable(arrays)
         if self._single:
             return adopt(outputs[0], self._avals[0])
-        tensors = list(map(adopt, outputs, self._avals))
+        tensors = list(map(self._adopt, outputs, self._avals))
         return self._staged.rebuild(tensors) if self._mixed else tree.unflatten(self._staged.structure, tensors)
 
     def source(self) -> str:
@@ -146,6 +147,11 @@ class Compiled:
         """Seconds of every step on these arguments, each run by itself, the least of some repeats."""
         arrays = self.arrays(self._checked(args), self._staged.captured)
         return self._executable.measure(arrays, repeats)
+
+
+def wrapped(array: np.ndarray[Any, Any], aval: Aval) -> Tensor:
+    """A result whose size was not known before: a tape of a loop."""
+    return wrap(array)
 
 
 def as_array(value: Any, dtype: DType) -> np.ndarray[Any, Any]:

@@ -1,449 +1,127 @@
-"""Control flow: ops that run closed graphs. What a graph reads of the outside is an operand like any other.
+"""``cond``: one of several closed graphs is computed. What a graph reads of the outside is an operand like any other.
 
-Their users call the functions over containers in ``transforms/control.py``. A loop's values that change from iteration
-to iteration are its carries. The rule backwards runs the loop once more, has it keep the carries of all iterations (a
-tape), and walks through them in a scan, which is differentiated in the same way: so derivatives of any order are exact,
-and their time is linear in the number of iterations. That number may be unknown until the loop has ended; the tape is
-an array whose first size is ``DYNAMIC`` then.
+Its users call :func:`defnpy.cond` and :func:`defnpy.switch`; the loops stand in ``loops.py``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from ..dtypes import DEFAULT_INT, cotangent_dtype
 from ..errors import Mismatch
 from ..ir.aval import Aval
 from ..ir.evaluate import evaluator
-from ..ir.expr import Expr, Graph
+from ..ir.expr import Graph
 from ..ir.op import Case
-from ..ir.trace import tracing
-from ..shapes import DYNAMIC
-from .elementwise import add, multiply, negative, sin
+from .batching import batch_size, everywhere
+from .elementwise import multiply, negative, sin
 from .families import special
-from .linear import broadcast_to
-from .logic import less
-from .subgraphs import extended, needed, reached, silent, without_unused
+from .subgraphs import check, drawn, given, has_tangent, reached, returned, silent, traced
 
-__all__ = ["cond", "scan", "while_loop"]
+__all__ = ["cond"]
 
 
-def _check(what: str, graph: Graph, avals: Sequence[Aval]) -> None:
-    """Refuse operands that are not what a graph takes."""
-    expected = [(node.shape, node.dtype) for node in graph.inputs]
-    found = [(aval.shape, aval.dtype) for aval in avals]
-    if found != expected:
-        taken = ", ".join(str(node.aval) for node in graph.inputs)
-        raise Mismatch(f"{what} takes ({taken}), not ({', '.join(map(str, avals))})")
-
-
-def _returned(graph: Graph) -> list[Aval]:
-    return [node.aval for node in graph.outputs]
-
-
-def _has_tangent(x: Any) -> bool:
-    return cotangent_dtype(x.dtype) is not None
-
-
-def _zeros(x: Any) -> Any:
-    """Zeros in the place of a cotangent of ``x``."""
-    dtype = cotangent_dtype(x.dtype)
-    assert dtype is not None
-    return broadcast_to(dtype.type(0), shape=x.shape)
-
-
-def _given(values: Sequence[Any]) -> list[Any]:
-    return [value for value in values if value is not None]
-
-
-# -- cond -------------------------------------------------------------------------------------------------------------
-
-
-def _cond_infer(index: Aval, *x: Aval, branches: tuple[Graph, ...]) -> tuple[Aval, ...]:
-    if index.shape != () or index.dtype.kind not in "iu":
-        raise Mismatch(f"the number of the branch must be one integer, not {index}")
+def _infer(index: Aval, *x: Aval, branches: tuple[Graph, ...]) -> tuple[Aval, ...]:
+    if index.dtype.kind not in "iu":
+        raise Mismatch(f"the number of the branch must be an integer, not {index}")
     for i, graph in enumerate(branches):
-        _check(f"branch {i}", graph, x)
-    return tuple(_returned(branches[0]))
+        check(f"branch {i}", graph, x)
+        if [(a.shape, a.dtype) for a in returned(graph)] != [(a.shape, a.dtype) for a in returned(branches[0])]:
+            raise Mismatch(f"branch {i} and branch 0 give different results")
+    lead = len(index.shape)
+    for value in (*x, *returned(branches[0])):
+        if value.shape[:lead] != index.shape:
+            raise Mismatch(f"branches are chosen for {index.shape} examples, but an operand or result is {value}")
+    return tuple(returned(branches[0]))
 
 
-def _cond_vjp(g: Any, y: Any, index: Any, *x: Any, branches: tuple[Graph, ...], ctx: Any) -> list[Any]:
-    given = [part is not None for part in g]
-    outputs = [i for i, has_one in enumerate(given) if has_one]
-    moved = set().union(*[reached(graph, outputs) for graph in branches])
-    wrt = [i in moved and _has_tangent(part) for i, part in enumerate(x)]
-    pulled = tuple([ctx.vjp_of(silent(graph), wrt, given) for graph in branches])
-    found = iter(cond(index, *x, *_given(g), branches=pulled))
-    return [None, *[next(found) if moves else None for moves in wrt]]
+def _vjp(g: Any, y: Any, index: Any, *x: Any, branches: tuple[Graph, ...], ctx: Any) -> list[Any]:
+    ends = [part is not None for part in g]
+    read = set().union(*[reached(graph, [i for i, end in enumerate(ends) if end]) for graph in branches])
+    wrt = [i in read and has_tangent(part) for i, part in enumerate(x)]
+    pulled = tuple([ctx.vjp_of(silent(graph), wrt, ends) for graph in branches])
+    parts = iter(cond(index, *x, *given(g), branches=pulled))
+    return [None, *[next(parts) if moves else None for moves in wrt]]
 
 
-def _cond_jvp(tangents: Any, y: Any, index: Any, *x: Any, branches: tuple[Graph, ...], ctx: Any) -> Any:
+def _jvp(tangents: Any, y: Any, index: Any, *x: Any, branches: tuple[Graph, ...], ctx: Any) -> Any:
     moving = [t is not None for t in tangents[1:]]
     if not any(moving):
         return None
-    count = len(y)
-    moves = [any(flags) for flags in zip(*[ctx.jvp_of(silent(graph), moving)[1] for graph in branches], strict=True)]
-    pushed = []
-    for graph in branches:
-        forwards, found = ctx.jvp_of(silent(graph), moving, moves)
-        assert list(found) == moves
-        pushed.append(Graph(forwards.inputs, forwards.outputs[count:], forwards.effects, forwards.names))
-    parts = iter(cond(index, *x, *_given(tangents[1:]), branches=tuple(pushed)))
+    quiet = [silent(graph) for graph in branches]
+    moves = [any(flags) for flags in zip(*[ctx.jvp_of(graph, moving)[1] for graph in quiet], strict=True)]
+    forwards = [ctx.jvp_of(graph, moving, moves)[0] for graph in quiet]
+    # The results themselves are known.
+    pushed = tuple([Graph(f.inputs, f.outputs[len(y) :], f.effects, f.names) for f in forwards])
+    parts = iter(cond(index, *x, *given(tangents[1:]), branches=pushed))
     return [next(parts) if moved else None for moved in moves]
 
 
-def traced(make: Callable[..., Sequence[Any]], *avals: Aval) -> Graph:
-    """The closed graph of a function of traced values: what the cases below run."""
-    with tracing() as trace:
-        results = make(*[trace.parameter(aval, f"x{i}") for i, aval in enumerate(avals)])
-        return trace.graph([trace.lift(result) for result in results])
+def _batch(batched: Sequence[bool], index: Any, *x: Any, branches: tuple[Graph, ...], ctx: Any) -> Any:
+    size = batch_size(batched, (index, *x))
+    flags = list(batched[1:])
+    if batched[0] or index.shape:
+        # Every example gets operands of its own, so that a derivative can leave those out that chose another branch.
+        index, x = (every := everywhere(batched, (index, *x)))[0], tuple(every[1:])
+        flags = [True] * len(x)
+    wanted = [True] * len(branches[0].outputs)
+    return cond(index, *x, branches=tuple([ctx.batch_of(graph, flags, size, wanted)[0] for graph in branches]))
 
 
-F64, I64 = np.dtype("float64"), np.dtype("int64")
-V, S, N = Aval((3,), F64), Aval((), F64), Aval((), I64)
-
-
-def _normal(*operands: Any) -> Any:
-    """Random arrays of these shapes, and the numbers among them. In float64, whatever is asked for: a graph takes one
-    dtype."""
-    return lambda rng, dtype: [rng.standard_normal(x) if isinstance(x, tuple) else x for x in operands]
-
-
+_V = Aval((3,), np.dtype("float64"))
 _BRANCHES = (
-    traced(lambda x, w: [multiply(x, w), negative(w)], V, V),
-    traced(lambda x, w: [x, sin(multiply(x, x))], V, V),
+    traced(lambda x, w: [multiply(x, w), negative(w)], _V, _V),
+    traced(lambda x, w: [x, sin(multiply(x, x))], _V, _V),
 )
 
 
 @special(
     family="control",
     graphs=["branches"],
-    infer=_cond_infer,
-    vjp=_cond_vjp,
-    jvp=_cond_jvp,
-    cases=[Case(_normal(np.int64(i), (3,), (3,)), {"branches": _BRANCHES}) for i in (0, 1)],
+    infer=_infer,
+    vjp=_vjp,
+    jvp=_jvp,
+    batch=_batch,
+    cases=[Case(drawn(np.int64(i), (3,), (3,)), {"branches": _BRANCHES}) for i in (0, 1)],
 )
 def cond(index, /, *x, branches):
     """The results of one of ``branches``, closed graphs of equal inputs and outputs: the one with the number ``index``
     (the first one below 0, the last one above). The others are not computed. See :func:`defnpy.cond`.
 
-    >>> import defnpy as dp
-    >>> print(dp.defn(lambda x: dp.cond(x > 0, dp.sqrt, dp.negative, x)).expr(4.0))
-    """
-    graph = branches[min(max(int(index), 0), len(branches) - 1)]
-    return tuple(evaluator(graph)(x))
-
-
-# -- loops ------------------------------------------------------------------------------------------------------------
-
-
-def _tapes(body: Graph, record: Sequence[int], length: int) -> list[Aval]:
-    kept = [body.inputs[j].aval for j in record]
-    return [Aval((length, *aval.shape), aval.dtype) for aval in kept]
-
-
-def _split(x: Sequence[Any], *counts: int) -> list[list[Any]]:
-    """The first ``counts[0]`` of the operands, the next ``counts[1]``, ..., and the rest."""
-    ends = np.cumsum([0, *counts]).tolist()
-    return [list(x[a:b]) for a, b in zip(ends, [*ends[1:], len(x)], strict=True)]
-
-
-def _pulled_back(
-    ctx: Any,
-    loop: dict[str, Any],
-    g: Sequence[Any],
-    x: Sequence[Any],
-    recorded: Callable[[Sequence[int]], tuple[Sequence[Any], Sequence[Any]]],
-) -> list[Any]:
-    """The cotangents of a loop's operands, by a scan through its iterations from the last to the first.
-
-    loop: the parameters of the loop as those of a scan. g: the cotangents of its results; x: the operands that its body
-    takes. recorded: gives the number of iterations, where that is an operand, and the values of some carries in all of
-    them.
-    """
-    body, k, m, record = silent(loop["body"]), loop["carries"], loop["sequences"], loop["record"]
-    size, results = len(body.inputs), len(body.outputs)
-    moved = {j for j in range(k) if g[j] is not None}
-    kept = {j: part for j, part in zip(record, g[results:], strict=True) if part is not None}
-    moved |= kept.keys()
-    made = [i for i in range(k, results) if g[i] is not None]
-    while True:  # a carry moves in every iteration if it moves in one
-        inputs = reached(body, [*moved, *made])
-        more = {j for j in inputs if j < k and _has_tangent(body.inputs[j])} - moved
-        if not more:
-            break
-        moved |= more
-    ends = [i for i in range(results) if i in moved or i in made]
-    wrt = [i for i in range(size) if (i in inputs or i in moved) and _has_tangent(body.inputs[i])]
-    pulled = ctx.vjp_of(body, [i in wrt for i in range(size)], [i in ends for i in range(results)])
-    used = sorted(needed(pulled))
-    read, streamed, outer = _ranges([i for i in used if i < size], k, m)
-    _, summed_rows, summed = _ranges(wrt, k, m)
-    with tracing() as trace:
-
-        def own(nodes: Sequence[Expr], numbers: Sequence[int], *, cotangent: bool) -> dict[int, Expr]:
-            avals = {i: _zeros_aval(nodes[i]) if cotangent else nodes[i].aval for i in numbers}
-            return {i: trace.parameter(aval, f"{'g' if cotangent else 'x'}{i}") for i, aval in avals.items()}
-
-        g_carry = own(body.inputs, sorted(moved), cotangent=True)
-        total = own(body.inputs, summed, cotangent=True)
-        values = own(body.inputs, [*read, *streamed], cotangent=False)
-        g_made = own(body.outputs, made, cotangent=True)
-        g_kept = own(body.inputs, sorted(kept), cotangent=True)
-        values |= own(body.inputs, outer, cotangent=False)
-        values |= {size + i: g_carry[end] if end < k else g_made[end] for i, end in enumerate(ends)}
-        part = dict(zip(wrt, trace.inline(without_unused(pulled), [values[i] for i in used]), strict=True))
-        parts = [add(part[j], g_kept[j]) if j in kept else part[j] for j in sorted(moved)]
-        parts += [add(total[i], part[i]) for i in summed] + [part[i] for i in summed_rows]
-        backwards = trace.graph([trace.lift(value) for value in parts])
-    count, tapes = recorded(read)
-    found = scan(
-        *count,
-        *[_zeros(x[j]) if g[j] is None else g[j] for j in sorted(moved)],
-        *[_zeros(x[i]) for i in summed],
-        *tapes, *[x[i] for i in streamed], *[g[i] for i in made], *[kept[j] for j in sorted(kept)],
-        *[x[i] for i in outer],
-        body=backwards,
-        carries=len(moved) + len(summed),
-        sequences=len(read) + len(streamed) + len(made) + len(kept),
-        length=loop["length"],
-        reverse=not loop["reverse"],
-    )  # fmt: skip
-    by_number = dict(zip([*sorted(moved), *summed, *summed_rows], found, strict=True))
-    return [by_number.get(i) for i in range(size)]
-
-
-def _zeros_aval(x: Expr) -> Aval:
-    dtype = cotangent_dtype(x.dtype)
-    assert dtype is not None
-    return Aval(x.shape, dtype)
-
-
-def _ranges(numbers: Sequence[int], carries: int, sequences: int) -> tuple[list[int], list[int], list[int]]:
-    """The numbers of inputs that are carries, rows of sequences, and values of the outside."""
-    end = carries + sequences
-    return (
-        [i for i in numbers if i < carries],
-        [i for i in numbers if carries <= i < end],
-        [i for i in numbers if i >= end],
-    )
-
-
-class _Pushed:
-    """A loop that also carries tangents, made of one without.
-
-    order: its operands and their tangents, as numbers: those of the loop, then ``size + i`` for the tangent of ``i``.
-    """
-
-    def __init__(self, ctx: Any, loop: dict[str, Any], tangents: Sequence[Any]) -> None:
-        body, k, m = silent(loop["body"]), loop["carries"], loop["sequences"]
-        self.size, results = len(body.inputs), len(body.outputs)
-        self._tangents = tangents
-        moving = [t is not None for t in tangents]
-        while True:
-            forwards, found = ctx.jvp_of(body, moving, [*moving[:k], *[False] * (results - k)])
-            more = [j for j in range(k) if found[j] and not moving[j]]
-            if not more:
-                break
-            for j in more:
-                moving[j] = True
-        ranges = _ranges(range(self.size), k, m)
-        moved = [[i for i in part if moving[i]] for part in ranges]
-        tangent = [[self.size + i for i in part] for part in moved]
-        self.order = [i for part, own in zip(ranges, tangent, strict=True) for i in (*part, *own)]
-        place = {i: p for p, i in enumerate([*range(self.size), *(i for own in tangent for i in own)])}
-        pushed = {i: results + r for r, i in enumerate([i for i in range(results) if found[i]])}
-        rows = [i for i in range(k, results) if found[i]]
-        outputs = [*range(k), *[pushed[j] for j in moved[0]], *[pushed[i] for i in rows]]
-        self.body = Graph(
-            [forwards.inputs[place[i]] for i in self.order],
-            [forwards.outputs[i] for i in outputs],
-            forwards.effects,
-            [forwards.names[place[i]] for i in self.order],
-        )
-        self.carries, self.sequences = k + len(moved[0]), m + len(moved[1])
-        kept = [j for j in loop["record"] if moving[j]]
-        self.record = tuple([k + moved[0].index(j) for j in kept])
-        self._results = [*moved[0], *rows, *[results + loop["record"].index(j) for j in kept]]
-        self._count = results + len(loop["record"])
-        self._from = k
-
-    def operands(self, x: Sequence[Any]) -> list[Any]:
-        """Its operands, from those of the loop."""
-        return [x[i] if i < self.size else self._tangent(i - self.size, x) for i in self.order]
-
-    def _tangent(self, i: int, x: Sequence[Any]) -> Any:
-        return _zeros(x[i]) if self._tangents[i] is None else self._tangents[i]
-
-    def tangents(self, found: Sequence[Any]) -> list[Any]:
-        """The tangents of the loop's results, from its own results."""
-        by_number = dict(zip(self._results, found[self._from :], strict=False))
-        return [by_number.get(i) for i in range(self._count)]
-
-
-def _while_infer(*x: Aval, test: Graph, body: Graph, carries: int, record: tuple[int, ...]) -> tuple[Aval, ...]:
-    _check("the test", test, x)
-    _check("the body", body, x)
-    results = _returned(body)
-    _check("the next iteration", Graph(body.inputs[:carries], ()), results)
-    counted = [*_tapes(body, record, DYNAMIC), Aval((), DEFAULT_INT)] if record else []
-    return (*results, *counted)
-
-
-def _while_vjp(g: Any, y: Any, *x: Any, test: Graph, body: Graph, carries: int, record: Any, ctx: Any) -> list[Any]:
-    def recorded(wanted: Sequence[int]) -> tuple[Sequence[Any], Sequence[Any]]:
-        known, results = record, y
-        if not record or not set(wanted) <= set(record):
-            known = tuple(sorted({*record, *wanted})) or (0,)
-            results = while_loop(*x, test=silent(test), body=silent(body), carries=carries, record=known)
-        return results[-1:], [results[carries + known.index(j)] for j in wanted]
-
-    loop = {"body": body, "carries": carries, "sequences": 0, "record": record, "length": DYNAMIC, "reverse": False}
-    return _pulled_back(ctx, loop, g[: len(y) - bool(record)], x, recorded)
-
-
-def _while_jvp(tangents: Any, y: Any, *x: Any, test: Graph, body: Graph, carries: int, record: Any, ctx: Any) -> Any:
-    pushed = _Pushed(ctx, {"body": body, "carries": carries, "sequences": 0, "record": record}, tangents)
-    again = extended(silent(test), pushed.body, [pushed.order.index(i) for i in range(len(x))])
-    found = while_loop(
-        *pushed.operands(x), test=again, body=pushed.body, carries=pushed.carries, record=pushed.record
-    )  # fmt: skip
-    return [*pushed.tangents(found), *[None] * bool(record)]
-
-
-def _while_cases() -> list[Case]:
-    body = traced(lambda x, n, w: [sin(multiply(x, w)), add(n, np.int64(1))], V, N, V)
-    test = traced(lambda x, n, w: [less(n, np.int64(3))], V, N, V)
-    params: dict[str, Any] = {"test": test, "body": body, "carries": 2}
-    return [
-        Case(_normal((3,), np.int64(0), (3,)), params),
-        Case(_normal((3,), np.int64(3), (3,)), params),
-        Case(_normal((3,), np.int64(0), (3,)), {**params, "record": (0,)}),
-    ]
-
-
-@special(
-    family="control",
-    graphs=["test", "body"],
-    normalize=lambda *x, record=(), **params: {**params, "record": tuple(record)},
-    infer=_while_infer,
-    vjp=_while_vjp,
-    jvp=_while_jvp,
-    cases=_while_cases(),
-)
-def while_loop(*x, test, body, carries, record=()):
-    """The first ``carries`` operands, replaced by the results of ``body`` as long as ``test`` says true; both graphs
-    take all operands. See :func:`defnpy.while_loop`.
-
-    record: numbers of carries whose values at the start of every iteration are results too, stacked; behind them comes
-    the number of iterations.
+    With axes, ``index`` chooses for each of many examples. All operands and results have these axes in front then, and
+    each branch computes all examples, independent of each other.
 
     >>> import defnpy as dp
-    >>> print(dp.defn(lambda x: dp.while_loop(lambda x: x < 100, lambda x: 2 * x, x)).expr(3.0))
+    >>> print(dp.defn(lambda x: dp.cond(x > 0, dp.sqrt, dp.negative, x)).expr(dp.ones(())))
+    inputs:
+      x                        f32[]
+    let:
+      a = greater x 0.0        bool[]
+      b = where a 0 1          i64[]
+      c = cond b x             (f32[])
+        branches[0]:
+          inputs:
+            arg0               f32[]
+          let:
+            a = sqrt arg0      f32[]
+          return a
+        branches[1]:
+          inputs:
+            arg0               f32[]
+          let:
+            a = negative arg0  f32[]
+          return a
+      d = item c index=0       f32[]
+    return d
     """
-    again, step = evaluator(test), evaluator(body)
-    carry, outer = list(x[:carries]), x[carries:]
-    tapes: list[list[Any]] = [[] for _ in record]
-    count = 0
-    while again([*carry, *outer])[0]:
-        for tape, j in zip(tapes, record, strict=True):
-            tape.append(carry[j])
-        carry = step([*carry, *outer])
-        count += 1
-    kept = [body.inputs[j].aval for j in record]
-    rows = [np.array(tape, a.dtype).reshape(count, *a.shape) for tape, a in zip(tapes, kept, strict=True)]
-    return (*carry, *rows, *[np.int64(count)] * bool(record))
-
-
-def _scan_infer(
-    *x: Aval, body: Graph, carries: int, sequences: int, length: int, reverse: bool, record: tuple[int, ...]
-) -> tuple[Aval, ...]:
-    if length == DYNAMIC:
-        x = x[1:]
-    carry, xs, outer = _split(x, carries, sequences)
-    for a in xs:
-        if not a.shape or a.shape[0] != length:
-            raise Mismatch(f"a sequence of {length} iterations cannot be {a}")
-    _check("the body", body, [*carry, *[Aval(a.shape[1:], a.dtype) for a in xs], *outer])
-    results = _returned(body)
-    _check("the next iteration", Graph(body.inputs[:carries], ()), results[:carries])
-    made = [Aval((length, *a.shape), a.dtype) for a in results[carries:]]
-    return (*results[:carries], *made, *_tapes(body, record, length))
-
-
-def _scan_vjp(g: Any, y: Any, *x: Any, ctx: Any, **loop: Any) -> list[Any]:
-    counted = loop["length"] == DYNAMIC
-    results, record = len(loop["body"].outputs), loop["record"]
-
-    def recorded(wanted: Sequence[int]) -> tuple[Sequence[Any], Sequence[Any]]:
-        known, found = record, y
-        if not set(wanted) <= set(record):
-            known = tuple(sorted({*record, *wanted}))
-            found = scan(*x, **{**loop, "body": silent(loop["body"]), "record": known})
-        return x[:counted], [found[results + known.index(j)] for j in wanted]
-
-    return [None] * counted + _pulled_back(ctx, loop, g, x[counted:], recorded)
-
-
-def _scan_jvp(tangents: Any, y: Any, *x: Any, ctx: Any, **loop: Any) -> list[Any]:
-    counted = loop["length"] == DYNAMIC
-    pushed = _Pushed(ctx, loop, tangents[counted:])
-    found = scan(
-        *x[:counted], *pushed.operands(x[counted:]), body=pushed.body, carries=pushed.carries,
-        sequences=pushed.sequences, length=loop["length"], reverse=loop["reverse"], record=pushed.record,
-    )  # fmt: skip
-    return pushed.tangents(found)
-
-
-def _scan_cases() -> list[Case]:
-    body = traced(lambda x, row, w: [sin(multiply(x, w)), multiply(x, row)], V, V, V)
-    params = {"body": body, "carries": 1, "sequences": 1, "length": 2}
-    sizes = [((3,), (2, 3), (3,)), ((3,), (0, 3), (3,))]
-    return [
-        Case(_normal(*sizes[0]), params),
-        Case(_normal(*sizes[0]), {**params, "reverse": True}),
-        Case(_normal(*sizes[0]), {**params, "record": (0,)}),
-        Case(_normal(*sizes[1]), {**params, "length": 0}),
-    ]
-
-
-@special(
-    family="control",
-    graphs=["body"],
-    normalize=lambda *x, reverse=False, record=(), **params: {
-        **params,
-        "reverse": bool(reverse),
-        "record": tuple(record),
-    },  # fmt: skip
-    infer=_scan_infer,
-    vjp=_scan_vjp,
-    jvp=_scan_jvp,
-    cases=_scan_cases(),
-)
-def scan(*x, body, carries, sequences, length, reverse=False, record=()):
-    """The carries after ``length`` iterations, and what these made beside, stacked. See :func:`defnpy.scan`.
-
-    The operands are the first ``carries``, the next ``sequences``, of which each iteration gets a row, and values of
-    the outside; ``body`` gives the next carries and rows of results. Where the length is ``DYNAMIC`` it is the first
-    operand. record: numbers of carries whose values at the start of every iteration are results too, stacked.
-
-    >>> import defnpy as dp
-    >>> print(dp.defn(lambda xs: dp.scan(lambda c, x: (c + x, c * x), 1.0, xs)).expr(dp.ones(3)))
-    """
-    count = length
-    if length == DYNAMIC:
-        count, x = int(x[0]), x[1:]
-    carry, xs, outer = _split(x, carries, sequences)
-    kept = [*_returned(body)[carries:], *[body.inputs[j].aval for j in record]]
-    stacked = [np.empty((count, *a.shape), a.dtype) for a in kept]
-    step = evaluator(body)
-    for i in reversed(range(count)) if reverse else range(count):
-        before = carry
-        found = step([*carry, *[rows[i] for rows in xs], *outer])
-        carry = found[:carries]
-        for rows, value in zip(stacked, [*found[carries:], *[before[j] for j in record]], strict=True):
-            rows[i] = value
-    return (*carry, *stacked)
+    chosen = np.clip(index, 0, len(branches) - 1)
+    if chosen.ndim == 0:
+        return tuple(evaluator(branches[int(chosen)])(x))
+    results = [np.empty(node.shape, node.dtype) for node in branches[0].outputs]
+    for i, graph in enumerate(branches):
+        if (chosen == i).any():
+            for result, value in zip(results, evaluator(graph)(x), strict=True):
+                result[chosen == i] = value[chosen == i]
+    return tuple(results)

@@ -4,13 +4,20 @@ inputs and outputs. The nodes of a graph never change, so a graph with other inp
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any
 
-from ..ir.aval import Avals
+from ..dtypes import cotangent_dtype
+from ..errors import Mismatch
+from ..ir.aval import Aval, Avals
 from ..ir.expr import Expr, Graph, with_subgraphs
 from ..ir.trace import Trace, tracing
+from .linear import broadcast_to
 
-__all__ = ["copied", "extended", "needed", "parameters", "reached", "silent", "with_outputs", "without_unused"]
+__all__ = [
+    "check", "drawn", "extended", "given", "has_tangent", "needed", "parameters", "reached", "returned", "silent",
+    "traced", "with_outputs", "without_unused", "zeros",
+]  # fmt: skip
 
 
 def reached(graph: Graph, outputs: Collection[int]) -> set[int]:
@@ -41,13 +48,6 @@ def parameters(trace: Trace, graph: Graph) -> list[Expr]:
     return [trace.parameter(node.aval, name) for node, name in zip(graph.inputs, graph.names, strict=True)]
 
 
-def copied(graph: Graph) -> tuple[Trace, list[Expr], list[Expr]]:
-    """A trace that holds a copy of the graph, its inputs and its outputs; to be gone on with."""
-    with tracing() as trace:
-        inputs = parameters(trace, graph)
-        return trace, inputs, trace.inline(graph, inputs)
-
-
 def extended(graph: Graph, like: Graph, places: Sequence[int]) -> Graph:
     """The graph with the inputs of another: its own input ``i`` is that at ``places[i]``."""
     with tracing() as trace:
@@ -68,3 +68,50 @@ def silent(graph: Graph) -> Graph:
             return trace.copy(node, args, with_subgraphs(node, silent))
 
         return trace.graph(graph.rebuild(inputs, visit))
+
+
+def check(what: str, graph: Graph, avals: Sequence[Aval]) -> None:
+    """Refuse operands that are not what a graph takes."""
+    expected = [(node.shape, node.dtype) for node in graph.inputs]
+    found = [(aval.shape, aval.dtype) for aval in avals]
+    if found != expected:
+        taken = ", ".join(str(node.aval) for node in graph.inputs)
+        raise Mismatch(f"{what} takes ({taken}), not ({', '.join(map(str, avals))})")
+
+
+def returned(graph: Graph) -> list[Aval]:
+    """What the outputs of a graph are."""
+    return [node.aval for node in graph.outputs]
+
+
+def has_tangent(x: Any) -> bool:
+    """Whether a value can have a tangent, and a cotangent: booleans have none."""
+    return cotangent_dtype(x.dtype) is not None
+
+
+def zeros(x: Any) -> Any:
+    """Zeros in the place of a cotangent of ``x``."""
+    dtype = cotangent_dtype(x.dtype)
+    assert dtype is not None
+    return broadcast_to(dtype.type(0), shape=x.shape)
+
+
+def given(values: Iterable[Any]) -> list[Any]:
+    """Those that are not None."""
+    return [value for value in values if value is not None]
+
+
+# -- test cases of ops that run graphs ---------------------------------------------------------------------------------
+
+
+def traced(make: Callable[..., Sequence[Any]], *avals: Aval) -> Graph:
+    """The closed graph of a function of traced values."""
+    with tracing() as trace:
+        results = make(*[trace.parameter(aval, f"x{i}") for i, aval in enumerate(avals)])
+        return trace.graph([trace.lift(result) for result in results])
+
+
+def drawn(*operands: Any) -> Any:
+    """Random arrays of these shapes, and the numbers among them, as a Case draws them. They are float64, whatever it is
+    asked for: a graph takes one dtype."""
+    return lambda rng, dtype: [rng.standard_normal(x) if isinstance(x, tuple) else x for x in operands]

@@ -19,7 +19,7 @@ from ..dtypes import promote_weak
 from ..errors import DTypeError, ShapeError, TreeError
 from ..ir.aval import Aval
 from ..ir.trace import aval_of
-from ..ops import control as ops
+from ..ops import loops as ops
 from ..ops.linear import reshape
 from ..ops.subgraphs import with_outputs
 from .closed import Stand, converted, joined, operands_as, results, tensors, truth, wrong

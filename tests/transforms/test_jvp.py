@@ -71,7 +71,10 @@ def test_every_rule_agrees_with_differences(op: Op, case: Case) -> None:
     check_tangents(op, case)
 
 
-@pytest.mark.parametrize(("op", "case"), [row for row in ROWS if row.values[0].jvp is not None])
+# A loop keeps what it no longer reads, a cotangent of 0, among its operands, so its rule is not transposed.
+@pytest.mark.parametrize(
+    ("op", "case"), [row for row in ROWS if row.values[0].jvp is not None and not row.values[0].graphs]
+)
 def test_a_rule_is_the_transposed_rule_backwards(op: Op, case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     arrays = arrays_of(case)
     tangents = directions(arrays)
@@ -81,11 +84,11 @@ def test_a_rule_is_the_transposed_rule_backwards(op: Op, case: Case, monkeypatch
     def call(*xs: Any) -> Any:
         return op(*xs, **case.params)
 
-    (own,) = tangents_of(call, arrays, tangents)
+    own = tangents_of(call, arrays, tangents)
     monkeypatch.setattr(op, "jvp", None)
-    (transposed,) = tangents_of(call, arrays, tangents)
-    for one, other in ((own, transposed), (transposed, own)):
-        np.testing.assert_allclose(0 if one is None else one, 0 if other is None else other, rtol=1e-12, atol=1e-13)
+    for one, other in zip(own, tangents_of(call, arrays, tangents), strict=True):
+        for a, b in ((one, other), (other, one)):
+            np.testing.assert_allclose(0 if a is None else a, 0 if b is None else b, rtol=1e-12, atol=1e-13)
 
 
 def test_planted_faults_are_caught() -> None:
