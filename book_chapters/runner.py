@@ -44,7 +44,7 @@ Draw = Callable[[Any], None]
 class Run:
     """What a page's ``main`` is given: the common options, and where its results go.
 
-    seed, quick, dtype (a dtype of defnpy), plot, out (a folder or None), data_dir: as asked for on the command line.
+    seed, quick, plot, out (a folder or None), data_dir: as asked for on the command line; dtype: float32 if not.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Run:
         *,
         seed: int = 0,
         quick: bool = False,
-        dtype: str = "f32",
+        dtype: str | None = None,
         plot: bool = False,
         out: Path | None = None,
         data_dir: Path | None = None,
@@ -62,7 +62,7 @@ class Run:
         self.name = name
         self.seed = seed
         self.quick = quick
-        self.dtype = options.DTYPES[dtype]
+        self._dtype = dtype
         self.plot = plot
         self.out = out
         self.data_dir = data_dir
@@ -70,6 +70,15 @@ class Run:
         self.curves: dict[str, dict[str, Sequence[Any]]] = {}
         self.pictures: dict[str, Draw] = {}
         self._echo = echo if echo is not None else lambda text: print(text, flush=True)
+
+    @property
+    def dtype(self) -> Any:
+        """The dtype to compute in: as asked for, else float32."""
+        return self.dtype_or(dp.float32)
+
+    def dtype_or(self, default: Any) -> Any:
+        """The dtype that was asked for, else ``default``: pages that check gradients compute in float64."""
+        return default if self._dtype is None else options.DTYPES[self._dtype]
 
     @property
     def key(self) -> dp.Tensor:

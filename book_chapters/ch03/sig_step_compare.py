@@ -18,7 +18,7 @@ from book_chapters.acceptance import near
 from book_chapters.common import functions
 from book_chapters.runner import Run, study
 
-ACCEPTANCE = (near("largest difference", 0.4999995, 0.03, original="0.4975 (next to x = 0)"),)
+ACCEPTANCE = (near("largest difference", 0.5, 1e-6),)
 
 
 @dp.defn
