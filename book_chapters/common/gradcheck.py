@@ -70,10 +70,10 @@ def _differences(
 
     @dp.defn
     def quotient(params: Params, place: Any, h: Any, *args: Any) -> Any:
-        flat = dp.reshape(params[name], (-1,))
+        e = dp.reshape(dp.one_hot(place, value.size, dtype=value.dtype), value.shape)
 
         def at(step: Any) -> Any:
-            return loss({**params, name: dp.reshape(flat.at[place].add(step), value.shape)}, *args)
+            return loss({**params, name: params[name] + step * e}, *args)
 
         return (at(h) - at(-h)) / (2 * h)
 
