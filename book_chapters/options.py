@@ -16,6 +16,7 @@ from defnpy.errors import ConfigError
 
 __all__ = ["Parser", "common", "natural", "own", "settings"]
 
+BACKENDS = ("cpu", "reference")
 DTYPES = {"f32": dp.float32, "f64": dp.float64}
 
 
@@ -69,8 +70,15 @@ def common(parser: Parser) -> None:
     group.add_argument("--seed", type=natural, default=0, metavar="N", help="of all random numbers (default: 0)")
     group.add_argument("--iters", type=positive, metavar="N", help="iterations, where the page has any")
     group.add_argument("--quick", action="store_true", help="small and fast: does it work?")
-    group.add_argument("--dtype", type=_one_of(*DTYPES), metavar="{f32,f64}", help="default: f32; f64 to check gradients")
-    group.add_argument("--backend", type=_one_of("cpu", "reference"), metavar="{cpu,reference}", help="compiled kernels, or NumPy (default: cpu)")
+    group.add_argument(
+        "--dtype", type=_one_of(*DTYPES), metavar="{f32,f64}", help="default: f32; f64 to check gradients"
+    )
+    group.add_argument(
+        "--backend",
+        type=_one_of("cpu", "reference"),
+        metavar="{cpu,reference}",
+        help="compiled kernels, or NumPy (default: cpu)",
+    )
     group.add_argument("--out", type=Path, metavar="DIR", help="write curves as CSV there")
     group.add_argument("--plot", action="store_true", help="draw them too, as PNG (needs matplotlib; DIR or here)")
     group.add_argument("--data-dir", type=Path, metavar="FOLDER", help="other IDX files than the package's MNIST")

@@ -2,11 +2,11 @@
 
     784 pixels -> 50 sigmoid -> 100 sigmoid -> 10 scores -> softmax
 
-The accuracy is the share of the 10,000 test images whose most probable digit is right. With the book's own weights it is
-0.9352, on every machine: the two best digits of every image differ by more than float32 rounding.
+The accuracy is the share of the 10,000 test images whose most probable digit is right. With the book's own weights it
+is 0.9352, on every machine: the two best digits of every image differ by more than float32 rounding.
 
-In defnpy ``predict`` is compiled at its first call and called 10,000 times for (784,) numbers, so this page measures what
-a call costs beside its arithmetic. The book's weights are used where they are found (see ``common/data.py``), ours
+In defnpy ``predict`` is compiled at its first call and called 10,000 times for (784,) numbers, so this page measures
+what a call costs beside its arithmetic. The book's weights are used where they are found (see ``common/data.py``), ours
 (``weights.npz``, trained by ``ch03.train_weights``) always.
 """
 

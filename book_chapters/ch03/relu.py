@@ -2,8 +2,8 @@
 
     h(x) = x if x > 0 else 0
 
-Its derivative is 1 or 0, so gradients pass through many layers without shrinking. At x = 0 it has none; the book takes 1
-in one place (functions.relu_grad) and 0 in another (layers.Relu). defnpy takes 0.
+Its derivative is 1 or 0, so gradients pass through many layers without shrinking. At x = 0 it has none; the book takes
+1 in one place (functions.relu_grad) and 0 in another (layers.Relu). defnpy takes 0.
 
 ``x * (x > 0)`` would be another way to write it, and a wrong one: infinity times 0 is NaN.
 """

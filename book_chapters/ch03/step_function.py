@@ -2,8 +2,8 @@
 
     h(x) = 1 if x > 0 else 0
 
-The perceptron's activation. Its derivative is 0 wherever it has one, so a net made of it cannot be trained by gradients:
-that is why the sigmoid follows.
+The perceptron's activation. Its derivative is 0 wherever it has one, so a net made of it cannot be trained by
+gradients: that is why the sigmoid follows.
 
 In defnpy the comparison gives booleans, and the cast makes numbers of them. A bool has no gradient and so the compiler
 says 0 for it, which is right here.

@@ -6,8 +6,8 @@ Each arrow points against the gradient, to where f falls fastest: all of them to
 
 In defnpy the gradient of a scalar function at many points is one call: the points are a batch, and the gradient of the
 sum over the batch has a row for each, as no point has part in another's value. The book handed the whole grid to its
-numerical gradient once, a function of (2, 324) numbers that was no scalar, and got the right picture for a wrong reason;
-``grad`` refuses a result that is not scalar.
+numerical gradient once, a function of (2, 324) numbers that was no scalar, and got the right picture for a wrong
+reason; ``grad`` refuses a result that is not scalar.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 import defnpy as dp
-from book_chapters.acceptance import Acceptance, near
+from book_chapters.acceptance import near
 from book_chapters.ch04.gradient_2d import function_2
 from book_chapters.runner import Run, study
 

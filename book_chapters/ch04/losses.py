@@ -2,13 +2,14 @@
 
     sum of squares: 0.5 sum (y - t)^2        cross-entropy: -sum t log(y + 1e-7)
 
-The 1e-7 keeps log(0) from being infinite: no sample costs more than 16.118. It also changes the derivative. By the score
-of the right digit it is (y - t) y / (y + 1e-7), so for a sample that is wrong by a gap of 20 between two scores 2 % of
-the gradient is left, and nothing at 32. The book's backward pass, y - t, leaves the 1e-7 out; an automatic gradient
-cannot. So nets are trained here on logsumexp(scores) - scores_t, whose derivative is y - t, and the table shows both.
+The 1e-7 keeps log(0) from being infinite: no sample costs more than 16.118. It also changes the derivative. By the
+score of the right digit it is (y - t) y / (y + 1e-7), so for a sample that is wrong by a gap of 20 between two scores 2
+% of the gradient is left, and nothing at 32. The book's backward pass, y - t, leaves the 1e-7 out; an automatic
+gradient cannot. So nets are trained here on logsumexp(scores) - scores_t, whose derivative is y - t, and the table
+shows both.
 
-In defnpy labels come as integers (N,) or one-hot rows (N, 10), told apart by shape while tracing; (N, 1) is refused, for
-it would broadcast to a plausible, wrong loss (11.97 instead of 2.28).
+In defnpy labels come as integers (N,) or one-hot rows (N, 10), told apart by shape while tracing; (N, 1) is refused,
+for it would broadcast to a plausible, wrong loss (11.97 instead of 2.28).
 
 A port of the book took maximum and sum of the softmax over the whole batch: rows then sum to 1 only together. It trains
 to 96 % all the same, and its loss and its backward pass do not belong together; a gradient check shows it at once.
@@ -70,7 +71,10 @@ def apart_from_hand(softmax: Callable[[dp.Tensor], dp.Tensor], scores: dp.Tensor
 
 def main(run: Run) -> None:
     dtype = run.dtype_or(dp.float64)
-    for name, loss in (("sum of squares", functions.sum_squared_error), ("cross-entropy", functions.cross_entropy_error)):
+    for name, loss in (
+        ("sum of squares", functions.sum_squared_error),
+        ("cross-entropy", functions.cross_entropy_error),
+    ):
         for note, y in (("", Y), (", wrong digit", Y_WRONG)):
             probabilities = dp.asarray(y, dtype=dtype)
             value = dp.defn(loss)(probabilities, functions.one_hot_labels(LABEL, probabilities)).item()
@@ -81,8 +85,8 @@ def main(run: Run) -> None:
 
     run.say("\nhow much of y - t the gradient by the right digit's score is, if a wrong one is larger by a gap")
     run.say("   gap   log(softmax + 1e-7)   logsumexp(scores) - scores_t")
-    losses = (functions.softmax_loss, functions.cross_entropy_with_logits)
-    table = [(gap, *(left_of_gradient(loss, gap) for loss in losses)) for gap in GAPS]
+    both = (functions.softmax_loss, functions.cross_entropy_with_logits)
+    table = [(gap, *(left_of_gradient(loss, gap) for loss in both)) for gap in GAPS]
     for gap, eps, logits in table:
         run.say(f"{gap:6.0f}   {eps:19.4g}   {logits:28.4g}")
     run.figure("gradient left at a gap of 20", table[2][1])
@@ -94,10 +98,9 @@ def main(run: Run) -> None:
     for name, softmax in (("row", functions.softmax), ("wrong", whole_array_softmax)):
         sums = dp.sum(softmax(scores), axis=-1).tolist()
         apart = apart_from_hand(softmax, scores, t)
-        run.say(
-            f"{name} softmax: rows sum to {', '.join(f'{s:.3f}' for s in sums)}; loss "
-            f"{functions.cross_entropy_error(softmax(scores), t).item():.3f}; gradient and (y - t) / N differ by {apart:.1e}"
-        )
+        value = functions.cross_entropy_error(softmax(scores), t).item()
+        run.say(f"{name} softmax: loss {value:.3f}, rows sum to {', '.join(f'{s:.3f}' for s in sums)}")
+        run.say(f"  automatic gradient and (y - t) / N differ by {apart:.1e}")
         run.figure(f"{name} softmax against y - t", apart)
         run.figure(f"row sum of the {name} softmax", min(sums))
 

@@ -6,8 +6,8 @@ The book's ``network.numerical_gradient`` takes 15 seconds for a batch of 100, f
 backwards through the net, and 10,000 iterations would take 41 hours. This page measures both, and compares them.
 
 In defnpy a difference quotient (both of its sides) is one compiled call, so a numerical gradient costs what its
-evaluations cost, and little more. The three gradients agree: numerical and automatic, of the same loss, to rounding; the
-book's formula but for the 1e-7 that it leaves out.
+evaluations cost, and little more. The three gradients agree: numerical and automatic, of the same loss, to rounding;
+the book's formula but for the 1e-7 that it leaves out.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from typing import Any
-
 
 import defnpy as dp
 from book_chapters.acceptance import Acceptance
@@ -66,8 +65,10 @@ def main(run: Run, *, samples: int = 10**6, batch_size: int = 100) -> None:
     seconds = (time.perf_counter() - began) * count / checked
     run.say(f"evaluations: {count:,} for one gradient ({checked:,} made)")
     run.say(f"loss {loss_ms:.3f} ms, loss and gradient {gradient_ms:.3f} ms, numerical gradient {seconds:.2f} s")
-    run.say(f"that is {seconds * 1000 / gradient_ms:,.0f} times as long; {ITERATIONS:,} iterations would take "
-            f"{seconds * ITERATIONS / 3600:.1f} hours in place of {gradient_ms * ITERATIONS / 1000:.1f} seconds")
+    run.say(
+        f"that is {seconds * 1000 / gradient_ms:,.0f} times as long; {ITERATIONS:,} iterations would take "
+        f"{seconds * ITERATIONS / 3600:.1f} hours in place of {gradient_ms * ITERATIONS / 1000:.1f} seconds"
+    )
     comparison = compare(net.loss, params, x, t, formula=net.gradient_by_hand, samples=min(samples, 64), seed=run.seed)
     run.say(comparison)
     run.figure("evaluations", count)

@@ -10,9 +10,9 @@ In defnpy the whole iteration is one compiled function: it draws the batch by a 
 computes the loss and its gradient in one pass, and returns new parameters. The book computes the loss a second time,
 after the update, only to record it.
 
-Ports of this page have gone wrong in the evaluation: "every 100" written as rem(i, 2) == 0, which runs 500 times over all
-test images, or rem(batch_size, i), whose arguments are exchanged and which is 0 at 1, 2, 4, 5, 10, 20, 25, 50 and 100
-only. See ``common/trainer.py`` for ours, and its test for when it fires.
+Ports of this page have gone wrong in the evaluation: "every 100" written as rem(i, 2) == 0, which runs 500 times over
+all test images, or rem(batch_size, i), whose arguments are exchanged and which is 0 at 1, 2, 4, 5, 10, 20, 25, 50 and
+100 only. See ``common/trainer.py`` for ours, and its test for when it fires.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     price = (apple * apples + orange * oranges) * tax        (100 * 2 + 150 * 3) * 1.1 = 715
 
-Five derivatives from one walk backwards, which costs about as much as one forwards. Numerical differences would take ten
-evaluations.
+Five derivatives from one walk backwards, which costs about as much as one forwards. Numerical differences would take
+ten evaluations.
 
 In defnpy all five come from one call, ``grad(price, (0, 1, 2, 3, 4))``; the compiler makes a single loop of it.
 """

@@ -5,8 +5,8 @@
 g is the gradient that comes from behind. A multiplication exchanges its inputs, an addition hands g on.
 
 The book's layers keep x and y between forward and backward. A port of it to Elixir, where values do not change, kept
-them in a global table. Here backward is given what it needs: ``backward(g, *x)``. The rules inside defnpy are written in
-the same way, and this page compares the two.
+them in a global table. Here backward is given what it needs: ``backward(g, *x)``. The rules inside defnpy are written
+in the same way, and this page compares the two.
 """
 
 from __future__ import annotations

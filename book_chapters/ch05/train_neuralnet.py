@@ -5,8 +5,8 @@
 Everything is as in ``ch04.train_neuralnet`` but the activation. ReLU passes the gradient on whole, where the sigmoid
 passes on a quarter at most: after the first epoch the net is right for 91 % of the images instead of 79 %.
 
-In defnpy nothing had to change for backpropagation, since ``grad`` always goes backwards through the graph. The same net
-is trained by ``python -m defnpy.train two_layer_net``.
+In defnpy nothing had to change for backpropagation, since ``grad`` always goes backwards through the graph. The same
+net is trained by ``python -m defnpy.train two_layer_net``.
 """
 
 from __future__ import annotations
