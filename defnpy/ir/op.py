@@ -46,6 +46,7 @@ class Op:
     vjp: ``vjp(g, y, *x, **params)`` gives one Expr or None per operand; None when not differentiable. Of an op with
         several results ``g`` and ``y`` are tuples, and a ``g`` is None where nothing depends on that result.
     not_differentiable: the reason, where ``vjp`` is None.
+    tame: of an elementwise op, whether its value and its derivatives are finite wherever its operands are.
     jvp: ``jvp(tangents, y, *x, **params)`` gives the tangent of the result, or None; a tangent is None where an operand
         has none. It is given where it pays; otherwise the walk forwards transposes ``vjp``.
     scalar: the value of one element in the scalar dialect, where there is one.
@@ -72,6 +73,7 @@ class Op:
     cheap: bool = True
     graphs: frozenset[str] = frozenset()
     cases: Sequence[Case] = ()
+    tame: bool = False
     jvp: Callable[..., Any] | None = None
     batch: Callable[..., Any] | None = None
     loops: str = ""

@@ -59,6 +59,7 @@ astype = Op(
     _normalize,
     _vjp,
     scalar="cast({x})",
+    tame=True,
     jvp=lambda tangents, y, x, **params: _vjp(tangents[0], y, x, **params)[0],
     cases=[
         Case(_arrays, {"dtype": "float64"}),

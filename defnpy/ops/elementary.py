@@ -64,6 +64,7 @@ def log10(x, /):
     kinds="f",
     cases=[_REAL],
     cheap=False,
+    tame=True,
 )
 def logaddexp(x, y, /):
     """log(exp(x) + exp(y)), finite wherever the larger of x and y is.
@@ -115,7 +116,9 @@ def acos(x, /):
     return np.arccos(x)
 
 
-@elementwise(scalar="atan({x})", vjp=lambda g, y, x: (g / (1 + x * x),), kinds="f", cases=[_REAL], cheap=False)
+@elementwise(
+    scalar="atan({x})", vjp=lambda g, y, x: (g / (1 + x * x),), kinds="f", cases=[_REAL], cheap=False, tame=True
+)
 def atan(x, /):
     """The angle from -pi/2 to pi/2 with tangent x.
 
@@ -173,7 +176,9 @@ def cosh(x, /):
     return np.cosh(x)
 
 
-@elementwise(scalar="asinh({x})", vjp=lambda g, y, x: (g / hypot(x, 1.0),), kinds="f", cases=[_REAL], cheap=False)
+@elementwise(
+    scalar="asinh({x})", vjp=lambda g, y, x: (g / hypot(x, 1.0),), kinds="f", cases=[_REAL], cheap=False, tame=True
+)
 def asinh(x, /):
     """The inverse of :func:`sinh`.
 
@@ -219,7 +224,9 @@ _erf = np.vectorize(math.erf, otypes=[np.float64])
 _erfc = np.vectorize(math.erfc, otypes=[np.float64])
 
 
-@elementwise(scalar="erf({x})", vjp=lambda g, y, x: (g * exp(-x * x) * _SLOPE,), kinds="f", cases=[_REAL], cheap=False)
+@elementwise(
+    scalar="erf({x})", vjp=lambda g, y, x: (g * exp(-x * x) * _SLOPE,), kinds="f", cases=[_REAL], cheap=False, tame=True
+)
 def erf(x, /):
     """The error function: the integral of 2/sqrt(pi) exp(-t²) from 0 to x.
 
@@ -232,7 +239,12 @@ def erf(x, /):
 
 
 @elementwise(
-    scalar="erfc({x})", vjp=lambda g, y, x: (-g * exp(-x * x) * _SLOPE,), kinds="f", cases=[_REAL], cheap=False
+    scalar="erfc({x})",
+    vjp=lambda g, y, x: (-g * exp(-x * x) * _SLOPE,),
+    kinds="f",
+    cases=[_REAL],
+    cheap=False,
+    tame=True,
 )
 def erfc(x, /):
     """1 - erf(x), accurate far out, where erf(x) is 1.
@@ -259,6 +271,7 @@ def _hypot_vjp(g: Any, z: Any, x: Any, y: Any) -> Any:
     kinds="f",
     cases=[(_REAL, uniform(0.5, 2)), (uniform(-2, -0.5), _REAL)],
     cheap=False,
+    tame=True,
 )
 def hypot(x, y, /):
     """sqrt(x² + y²) without overflow. Its derivative at (0, 0) is taken as 0.
@@ -286,6 +299,7 @@ def reciprocal(x, /):
     vjp=lambda g, z, x, y: (where(equal(signbit(x), signbit(y)), g, negative(g)), None),
     kinds="f",
     cases=_AWAY_FROM_ZERO,
+    tame=True,
 )
 def copysign(x, y, /):
     """The magnitude of x with the sign of y, that of a zero or NaN too. The gradient goes to x alone.

@@ -26,7 +26,7 @@ _INTEGER = uniform(-5, 6, "i")
 _NATURAL = uniform(1, 6, "u")
 
 
-@elementwise(scalar="{x} + {y}", vjp=lambda g, z, x, y: (g, g), cases=[_REAL, _INTEGER])
+@elementwise(scalar="{x} + {y}", vjp=lambda g, z, x, y: (g, g), cases=[_REAL, _INTEGER], tame=True)
 def add(x, y, /):
     """Sum, element by element; shapes broadcast, dtypes promote.
 
@@ -37,7 +37,7 @@ def add(x, y, /):
     return np.add(x, y)
 
 
-@elementwise(scalar="{x} - {y}", vjp=lambda g, z, x, y: (g, -g), cases=[_REAL, _INTEGER])
+@elementwise(scalar="{x} - {y}", vjp=lambda g, z, x, y: (g, -g), cases=[_REAL, _INTEGER], tame=True)
 def subtract(x, y, /):
     """Difference, element by element; shapes broadcast, dtypes promote.
 
@@ -49,7 +49,7 @@ def subtract(x, y, /):
     return np.subtract(x, y)
 
 
-@elementwise(scalar="{x} * {y}", vjp=lambda g, z, x, y: (g * y, g * x), cases=[_REAL, _INTEGER])
+@elementwise(scalar="{x} * {y}", vjp=lambda g, z, x, y: (g * y, g * x), cases=[_REAL, _INTEGER], tame=True)
 def multiply(x, y, /):
     """Product, element by element; shapes broadcast, dtypes promote.
 
@@ -140,7 +140,7 @@ def pow_(x, y, /):
     return np.power(x, y)
 
 
-@elementwise(scalar="-{x}", vjp=lambda g, y, x: (-g,), cases=[_REAL, _INTEGER])
+@elementwise(scalar="-{x}", vjp=lambda g, y, x: (-g,), cases=[_REAL, _INTEGER], tame=True)
 def negative(x, /):
     """The number with its sign changed.
 
@@ -155,6 +155,7 @@ def negative(x, /):
     scalar="abs({x})",
     vjp=lambda g, y, x: (g * sign(x),),
     cases=[uniform(0.1, 3), uniform(-3, -0.1), _INTEGER],
+    tame=True,
 )
 def abs_(x, /):
     """Absolute value. Its derivative at 0 is taken as 0.
@@ -171,6 +172,7 @@ def abs_(x, /):
     vjp=None,
     not_differentiable=_FLAT,
     cases=[_REAL, _INTEGER],
+    tame=True,
 )
 def sign(x, /):
     """-1, 0 or 1; NaN for NaN.
@@ -237,7 +239,7 @@ def sqrt(x, /):
     return np.sqrt(x)
 
 
-@elementwise(scalar="sin({x})", vjp=lambda g, y, x: (g * cos(x),), kinds="f", cases=[_REAL], cheap=False)
+@elementwise(scalar="sin({x})", vjp=lambda g, y, x: (g * cos(x),), kinds="f", cases=[_REAL], cheap=False, tame=True)
 def sin(x, /):
     """Sine of an angle in radians.
 
@@ -248,7 +250,7 @@ def sin(x, /):
     return np.sin(x)
 
 
-@elementwise(scalar="cos({x})", vjp=lambda g, y, x: (-g * sin(x),), kinds="f", cases=[_REAL], cheap=False)
+@elementwise(scalar="cos({x})", vjp=lambda g, y, x: (-g * sin(x),), kinds="f", cases=[_REAL], cheap=False, tame=True)
 def cos(x, /):
     """Cosine of an angle in radians.
 
@@ -259,7 +261,9 @@ def cos(x, /):
     return np.cos(x)
 
 
-@elementwise(scalar="tanh({x})", vjp=lambda g, y, x: (g * (1 - y * y),), kinds="f", cases=[_REAL], cheap=False)
+@elementwise(
+    scalar="tanh({x})", vjp=lambda g, y, x: (g * (1 - y * y),), kinds="f", cases=[_REAL], cheap=False, tame=True
+)
 def tanh(x, /):
     """Hyperbolic tangent.
 
@@ -271,11 +275,7 @@ def tanh(x, /):
 
 
 @elementwise(
-    scalar="sigmoid({x})",
-    vjp=lambda g, y, x: (g * y * (1 - y),),
-    kinds="f",
-    cases=[_REAL],
-    cheap=False,
+    scalar="sigmoid({x})", vjp=lambda g, y, x: (g * y * (1 - y),), kinds="f", cases=[_REAL], cheap=False, tame=True
 )
 def sigmoid(x, /):
     """The logistic function 1 / (1 + exp(-x)), accurate and finite at both ends.
@@ -292,6 +292,7 @@ def sigmoid(x, /):
     scalar="{x} if {x} > 0 or {x} != {x} else 0",
     vjp=lambda g, y, x: (where(x > 0, g, 0),),
     cases=[uniform(0.1, 3), uniform(-3, -0.1), _INTEGER],
+    tame=True,
 )
 def relu(x, /):
     """max(x, 0); its derivative at 0 is taken as 0, NaN stays NaN.
@@ -303,14 +304,15 @@ def relu(x, /):
     return np.maximum(x, np.zeros((), np.asarray(x).dtype))
 
 
-def _half_of_ties(g: Any, wins: Any, x: Any, y: Any) -> Any:
-    return g * where(wins, 1.0, where(equal(x, y), 0.5, 0.0))
+def _half_of_ties(g: Any, chosen: Any, x: Any, y: Any) -> Any:
+    return where(chosen, where(equal(x, y), g * 0.5, g), 0)
 
 
 @elementwise(
     scalar="maximum({x}, {y})",
-    vjp=lambda g, z, x, y: (_half_of_ties(g, x > y, x, y), _half_of_ties(g, y > x, x, y)),
+    vjp=lambda g, z, x, y: (_half_of_ties(g, x >= y, x, y), _half_of_ties(g, y >= x, x, y)),
     cases=[(uniform(0.1, 1), uniform(-1, -0.1)), (uniform(-1, -0.1), uniform(0.1, 1)), _INTEGER],
+    tame=True,
 )
 def maximum(x, y, /):
     """The larger of two numbers; NaN if either is NaN. The gradient of a tie is split evenly.
@@ -324,8 +326,9 @@ def maximum(x, y, /):
 
 @elementwise(
     scalar="minimum({x}, {y})",
-    vjp=lambda g, z, x, y: (_half_of_ties(g, x < y, x, y), _half_of_ties(g, y < x, x, y)),
+    vjp=lambda g, z, x, y: (_half_of_ties(g, x <= y, x, y), _half_of_ties(g, y <= x, x, y)),
     cases=[(uniform(0.1, 1), uniform(-1, -0.1)), (uniform(-1, -0.1), uniform(0.1, 1)), _INTEGER],
+    tame=True,
 )
 def minimum(x, y, /):
     """The smaller of two numbers; NaN if either is NaN. The gradient of a tie is split evenly.
@@ -356,6 +359,7 @@ def _clip_vjp(g: Any, z: Any, x: Any, low: Any, high: Any) -> Sequence[Any]:
         (uniform(-1, 1), uniform(-5, -4), uniform(-3, -2)),
         _INTEGER,
     ],
+    tame=True,
 )
 def clip(x, low, high, /):
     """x limited to [low, high]; where low > high the result is high. NaN stays NaN.
@@ -385,6 +389,7 @@ def _condition_first(op: Op, args: Sequence[Any]) -> Sequence[Any]:
     kinds="biuf",
     convert=_condition_first,
     cases=[(uniform(0, 2, "b"), _REAL, _REAL), (uniform(0, 2, "b"), _INTEGER, _INTEGER)],
+    tame=True,
 )
 def where(condition, x, y, /):
     """x where the condition holds, else y; all three broadcast.
@@ -399,7 +404,7 @@ def where(condition, x, y, /):
     return np.where(condition, x, y)
 
 
-@elementwise(scalar="floor({x})", vjp=None, not_differentiable=_FLAT, kinds="f", cases=[_REAL])
+@elementwise(scalar="floor({x})", vjp=None, not_differentiable=_FLAT, kinds="f", cases=[_REAL], tame=True)
 def floor(x, /):
     """Rounded down.
 
@@ -410,7 +415,7 @@ def floor(x, /):
     return np.floor(x)
 
 
-@elementwise(scalar="ceil({x})", vjp=None, not_differentiable=_FLAT, kinds="f", cases=[_REAL])
+@elementwise(scalar="ceil({x})", vjp=None, not_differentiable=_FLAT, kinds="f", cases=[_REAL], tame=True)
 def ceil(x, /):
     """Rounded up.
 
@@ -421,7 +426,7 @@ def ceil(x, /):
     return np.ceil(x)
 
 
-@elementwise(scalar="trunc({x})", vjp=None, not_differentiable=_FLAT, kinds="f", cases=[_REAL])
+@elementwise(scalar="trunc({x})", vjp=None, not_differentiable=_FLAT, kinds="f", cases=[_REAL], tame=True)
 def trunc(x, /):
     """Rounded towards zero.
 
@@ -432,7 +437,7 @@ def trunc(x, /):
     return np.trunc(x)
 
 
-@elementwise(scalar="rint({x})", vjp=None, not_differentiable=_FLAT, kinds="f", cases=[_REAL])
+@elementwise(scalar="rint({x})", vjp=None, not_differentiable=_FLAT, kinds="f", cases=[_REAL], tame=True)
 def round_(x, /):
     """Rounded to the nearest integer, halves to the even one.
 

@@ -127,10 +127,12 @@ def elementwise(
     cheap: bool = True,
     convert: Callable[[Op, Sequence[Any]], Sequence[Any]] = one_dtype,
     not_differentiable: str = "",
+    tame: bool = False,
 ) -> Callable[[Body], Op]:
     """An op that computes each element of the result from one element of each operand; shapes broadcast.
 
     out: the dtype of the result; by default the operands'.
+    tame: whether its value and its derivatives are finite wherever its operands are, but for overflow of a product.
     """
 
     def infer(*avals: Aval, **params: Hashable) -> Aval:
@@ -154,6 +156,7 @@ def elementwise(
             scalar,
             kinds,
             cheap=cheap,
+            tame=tame,
             cases=_elementwise_cases(arity, cases),
             jvp=None if vjp is None else _by_operand(vjp),
         )

@@ -11,9 +11,10 @@ from ..dtypes import DEFAULT_INT, bool_
 from ..errors import Mismatch
 from ..ir.aval import Aval
 from .convert import cast
+from .elementwise import where
 from .families import reduction, uniform, widened
 from .linear import broadcast_to, concat_, flip, inverse, permute_dims, reshape, restore, slice_, sum_
-from .logic import equal
+from .logic import equal, logical_or, not_equal
 
 _REAL, _INTEGER, _BOOL = uniform(-3, 3), uniform(-5, 6, "i"), uniform(0, 2, "b")
 
@@ -25,9 +26,9 @@ def _not_empty(x: Aval, axis: shapes.Axes) -> None:
 
 
 def _extremum_vjp(g: Any, y: Any, x: Any, *, axis: shapes.Axes, keepdims: bool) -> tuple[Any]:
-    hit = cast(equal(x, restore(y, x, axis)), g.dtype)
-    count = restore(sum_(hit, axis=axis), x, axis)
-    return (hit * (restore(g, x, axis) / count),)
+    hit = logical_or(equal(x, restore(y, x, axis)), not_equal(x, x))
+    count = restore(sum_(cast(hit, g.dtype), axis=axis), x, axis)
+    return (where(hit, restore(g, x, axis) / count, 0),)
 
 
 _extremum_reduction = reduction(vjp=_extremum_vjp, domains=[_REAL, _INTEGER], check=_not_empty, empty=False)

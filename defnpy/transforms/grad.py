@@ -6,16 +6,18 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from .. import shapes, tree
+from .. import tree
 from ..dtypes import cotangent_dtype
 from ..errors import GradientError
 from ..ir.aval import Aval, Avals
 from ..ir.expr import Expr, Graph, Value, topological
 from ..ir.op import ITEM, Op
 from ..ir.trace import Trace, aval_of, current, tracing
-from ..ops.convert import astype, cast
-from ..ops.linear import broadcast_to, reshape, sum_
+from ..ops.convert import astype
+from ..ops.linear import broadcast_to, sum_
 from ..source import capture, quote
+from .cotangent import Cotangent
+from .finite import Facts, facts, is_tame
 from .stage import is_tensor, operand, parameter_names, stage
 
 __all__ = [
@@ -25,7 +27,6 @@ __all__ = [
     "chosen",
     "context",
     "finished",
-    "unbroadcast",
     "value_and_gradient",
     "vjp_of",
     "zeros",
@@ -52,32 +53,51 @@ def backward(trace: Trace, outputs: Sequence[Expr], cotangents: Sequence[Any], w
             active.add(node)
     found: dict[Expr, Any] = {}
     for output, cotangent in zip(outputs, cotangents, strict=True):
-        _accumulate(found, output, cotangent)
+        _accumulate(found, output, Cotangent(cotangent))
     targets = set(wrt)
+    known = functools.cache(lambda: facts(order))  # asked for where a selection is met
     outer_place = trace.place
     try:
         for node in reversed(order):
             g = found.get(node)
             if g is None or node not in active or node in targets:
                 continue
+            trace.place = node.loc
             if node.op is ITEM:  # its cotangent waits for those of the other results
                 (several,) = node.args
                 assert isinstance(several.aval, Avals)
-                found.setdefault(several, [None] * len(several.aval.parts))[node.kwargs["index"]] = g
-                continue
-            if node.op.vjp is None:
-                continue  # an op without a rule is flat (see its declaration): nothing flows further back
-            trace.place = node.loc
-            y, g = (trace.items(node), tuple(g)) if isinstance(node.aval, Avals) else (node, g)
-            parts = node.op.vjp(g, y, *node.args, **node.kwargs, **context(node.op, Reverse))
-            for arg, part in zip(node.args, parts, strict=True):
-                if part is not None and arg in active:
-                    fitted = unbroadcast(part, arg)
+                found.setdefault(several, [None] * len(several.aval.parts))[node.kwargs["index"]] = g.value
+            elif node.op.vjp is not None:  # an op without a rule is flat (see its declaration): nothing flows back
+                for arg, part in zip(node.args, _pulled(trace, node, g, known), strict=True):
+                    fitted = part.fitted(arg) if part is not None and arg in active else None
                     if fitted is not None:
                         _accumulate(found, arg, fitted)
+        return [found[node].value if node in found else None for node in wrt]
     finally:
         trace.place = outer_place
-    return [found.get(node) for node in wrt]
+
+
+def _pulled(trace: Trace, node: Expr, g: Any, known: Callable[[], dict[Expr, Facts]]) -> list[Cotangent | None]:
+    """The cotangents of a node's operands, before they are fitted to those."""
+    op, x, params = node.op, node.args, node.kwargs
+    assert op.vjp is not None
+    if isinstance(node.aval, Avals):
+        parts = op.vjp(tuple(g), trace.items(node), *x, **params, **context(op, Reverse))
+        return [None if part is None else Cotangent.of(part, op) for part in parts]
+    rule = functools.partial(op.vjp, **params, **context(op, Reverse))
+    if op.family == "elementwise":
+        masked = g.masked and (g.strict or _may_spoil(node, known()))
+        parts = rule(g.bare if masked else g.value, node, *x)
+        return [None if part is None else Cotangent.of(part, op).within(g, masked) for part in parts]
+    found = [None if part is None else Cotangent.of(part, op) for part in rule(g.value, node, *x)]
+    if op.family == "movement" or op is sum_:
+
+        def move(i: int, alive: Any) -> Any:
+            return rule(alive, node, *x)[i]
+
+        moved = [None if part is None else part.moved(g, functools.partial(move, i)) for i, part in enumerate(found)]
+        return moved
+    return found
 
 
 def vjp_of(graph: Graph, wrt: Sequence[bool], given: Sequence[bool], *, values: bool = False) -> Graph:
@@ -117,23 +137,14 @@ def context(op: Op, kind: type) -> dict[str, Any]:
     return {"ctx": kind} if op.graphs else {}
 
 
+def _may_spoil(node: Expr, known: dict[Expr, Facts]) -> bool:
+    """Whether the derivative of an elementwise node may be infinite or NaN, so that 0 times it is not 0."""
+    x = [known[arg] for arg in node.args]
+    return not (all(fact.finite for fact in x) and is_tame(node, x))
+
+
 def _accumulate(found: dict[Expr, Any], node: Expr, part: Any) -> None:
     found[node] = found[node] + part if node in found else part
-
-
-def unbroadcast(part: Any, arg: Expr) -> Any:
-    """A rule's result in the shape and dtype of the cotangent of ``arg``; None where that has no cotangent.
-
-    Elementwise ops broadcast their operands, so their rules give results in the shape of the output; here, once for
-    all of them, the repeated axes are summed.
-    """
-    dtype = cotangent_dtype(arg.dtype)
-    if dtype is None:
-        return None
-    if part.shape != arg.shape:
-        axes = shapes.broadcast_axes(arg.shape, part.shape)
-        part = reshape(sum_(part, axis=axes), shape=arg.shape) if axes else reshape(part, shape=arg.shape)
-    return cast(part, dtype)
 
 
 def chosen(

@@ -16,7 +16,8 @@ from ..ir.op import ITEM
 from ..ir.trace import Trace, tracing
 from ..ops.convert import cast
 from ..ops.linear import broadcast_to
-from .grad import Reverse, backward, context, unbroadcast, zeros
+from .cotangent import unbroadcast
+from .grad import Reverse, backward, context, zeros
 
 __all__ = ["Forward", "forward", "jvp_of"]
 

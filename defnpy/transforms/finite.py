@@ -1,0 +1,88 @@
+"""Which values are finite, and which are not negative, as far as the graph tells: that decides where a dead branch may
+spoil a gradient, and so where a mask is needed. Arguments are taken to be finite, and overflow of sums and products is
+not thought of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from ..ir.aval import Avals
+from ..ir.expr import Expr
+from ..ir.op import CONSTANT
+
+__all__ = ["Facts", "facts", "is_tame"]
+
+# Families whose ops add, multiply, choose and move.
+_TAME = frozenset({"contraction", "convolution", "leaf", "movement", "parts", "reduction", "window"})
+_SAME_SIGN = frozenset(
+    {"astype", "broadcast_to", "flip", "gather", "max", "min", "permute_dims", "reshape", "slice", "windows"}
+)
+
+
+class Facts(NamedTuple):
+    """finite: neither infinite nor NaN. low: 2 for a positive value, 1 for one that is not negative, 0 for others."""
+
+    finite: bool
+    low: int
+
+
+def facts(order: Sequence[Expr]) -> dict[Expr, Facts]:
+    """What is known of the nodes of a graph, operands first."""
+    known: dict[Expr, Facts] = {}
+    for node in order:
+        if not isinstance(node.aval, Avals):
+            x = [known.get(arg, Facts(False, 0)) for arg in node.args]
+            finite = all(fact.finite for fact in x) and ((node.op.name == "sqrt" and x[0].low > 0) or is_tame(node, x))
+            known[node] = Facts(finite, _low(node, [fact.low for fact in x]))
+    return known
+
+
+def is_tame(node: Expr, x: Sequence[Facts]) -> bool:
+    """Whether a node's value and derivatives are finite if its operands are."""
+    name = node.op.name
+    if name == "divide":
+        return x[1].low == 2
+    if name in ("sqrt", "log", "reciprocal"):
+        return x[0].low == 2
+    if name == "log1p":
+        return x[0].low > 0
+    if name == "pow":
+        return _whole_exponent(node) is not None
+    return node.op.tame or node.op.family in _TAME
+
+
+def _low(node: Expr, x: Sequence[int]) -> int:
+    name = node.op.name
+    if node.op is CONSTANT:
+        value = node.kwargs["value"].value
+        return 2 if np.greater(value, 0) else int(np.greater_equal(value, 0))
+    if name in _SAME_SIGN or name == "sqrt":
+        return x[0]
+    if name == "add":
+        return max(x) if min(x) > 0 else 0
+    if name == "multiply":  # the product of two small numbers may be 0
+        return int(node.args[0] is node.args[1] or min(x) > 0)
+    if name == "divide":
+        return int(min(x) > 0)
+    if name == "pow":
+        return int((_whole_exponent(node) or 1) % 2 == 0)
+    if name == "maximum":
+        return max(x)
+    if name in ("minimum", "where"):
+        return min(x[-2:])
+    if name == "sum":
+        return min(x[0], 1)
+    return int(name in ("abs", "exp", "exp2", "hypot", "relu", "sigmoid"))
+
+
+def _whole_exponent(node: Expr) -> int | None:
+    """The exponent of a power, where that is a number 0, 1, 2 ..."""
+    exponent = node.args[1]
+    while exponent.op.name in ("astype", "broadcast_to"):
+        (exponent,) = exponent.args
+    value = float(exponent.kwargs["value"].value) if exponent.op is CONSTANT else -1.0
+    return int(value) if value >= 0 and value.is_integer() else None

@@ -1,0 +1,147 @@
+"""A branch that was not taken does not poison the gradient: there is no 0 * inf and no 0 * NaN in it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import defnpy as dp
+from defnpy.testing import check_grads
+from defnpy.transforms.cotangent import Cotangent
+
+WAYS = {
+    "eager": lambda f: f,
+    "cpu": lambda f: dp.defn(f, backend="cpu"),
+}
+
+
+@pytest.fixture(params=WAYS)
+def way(request):
+    return WAYS[request.param]
+
+
+X = np.array([0.0, -1.0, 4.0, 0.25])
+ON = X > 0
+
+
+def unit(v):
+    length = dp.sqrt(dp.sum(v * v))
+    return dp.where(length > 0, v / length, 0)
+
+
+# The function, and its derivative where x is positive; it is 0 elsewhere.
+POSITIVE = {
+    "sqrt": (lambda x: dp.where(x > 0, dp.sqrt(x), 0), lambda x: 0.5 / np.sqrt(x)),
+    "other branch": (lambda x: dp.where(x <= 0, 0, dp.sqrt(x)), lambda x: 0.5 / np.sqrt(x)),
+    "log": (lambda x: dp.where(x > 0, dp.log(x), -1), lambda x: 1 / x),
+    "division": (lambda x: dp.where(x > 0, 1 / x, 0), lambda x: -1 / x**2),
+    "reciprocal": (lambda x: dp.where(x > 0, dp.reciprocal(x), 0), lambda x: -1 / x**2),
+    "power": (lambda x: dp.where(x > 0, x**0.5, 0), lambda x: 0.5 / np.sqrt(x)),
+    "product with inf": (lambda x: dp.where(x > 0, x * x * (1 / x), 0), lambda x: np.ones_like(x)),
+    "chain": (lambda x: dp.where(x > 0, dp.tanh(dp.log(x)) * 3, 0), lambda x: 3 / np.cosh(np.log(x)) ** 2 / x),
+    "two uses": (lambda x: dp.where(x > 0, dp.sqrt(x) + dp.log(x), 0), lambda x: 0.5 / np.sqrt(x) + 1 / x),
+    "one in the other": (
+        lambda x: dp.where(x > -5, dp.where(x > 0, dp.log(x), 0) * 2, x),
+        lambda x: 2 / x,
+    ),
+    "reshape and flip": (
+        lambda x: dp.where(x > 0, dp.flip(dp.flip(dp.sqrt(x).reshape(2, 2)).reshape(4)), 0),
+        lambda x: 0.5 / np.sqrt(x),
+    ),
+    "concat and slice": (
+        lambda x: dp.where(x > 0, dp.concat([dp.ones(1), dp.sqrt(x), x])[1:5], 0),
+        lambda x: 0.5 / np.sqrt(x),
+    ),
+    "gather": (lambda x: dp.where(x > 0, dp.sqrt(x)[dp.asarray([0, 1, 2, 3])], 0), lambda x: 0.5 / np.sqrt(x)),
+    "broadcast": (lambda x: dp.where(x[:, None] > 0, dp.log(x)[:, None] * dp.ones((4, 2)), 0), lambda x: 2 / x),
+    "maximum": (lambda x: dp.maximum(dp.log(x), -9.0), lambda x: 1 / x),
+    "clip": (lambda x: dp.clip(dp.log(x), -9.0, 9.0), lambda x: 1 / x),
+    "relu": (lambda x: dp.relu(dp.log(x) + 9.0), lambda x: 1 / x),
+    "nested where": (lambda x: dp.where(x > 1, 3 * dp.log(x), dp.where(x > 0, dp.log(x), 0)), None),
+}
+
+
+@pytest.mark.parametrize("name", POSITIVE)
+def test_the_dead_branch_gives_nothing(name, way):
+    function, derivative = POSITIVE[name]
+    derivative = derivative or (lambda x: np.where(x > 1, 3, 1) / x)
+    x = np.where(X < 0, 0.0, X) if name in ("maximum", "clip", "relu") else X  # log of -1 is NaN, and so are those
+    found = dp.grad(way(lambda x: dp.sum(function(x))))(dp.asarray(x))
+    np.testing.assert_allclose(np.asarray(found)[ON], derivative(X[ON]), rtol=1e-14)
+    np.testing.assert_array_equal(np.asarray(found)[~ON], 0)
+
+
+@pytest.mark.parametrize("name", POSITIVE)
+def test_derivatives_of_second_order_are_no_worse(name):
+    """The mask is the condition, not whether the cotangent is zero: 0 times something has a derivative."""
+    function, _ = POSITIVE[name]
+    x = dp.asarray(np.where(X < 0, 0.0, X))
+    weights = dp.asarray(np.array([3.0, -1.0, 0.5, 2.0]))
+    weighted = lambda x: dp.sum(dp.sum(function(x).reshape(4, -1), axis=1) ** 2 * weights)  # noqa: E731
+    for hessian in (dp.hessian(weighted), dp.jacrev(dp.grad(weighted)), dp.jacrev(dp.jacfwd(weighted))):
+        found = np.asarray(hessian(x))
+        assert np.isfinite(found).all()
+        np.testing.assert_array_equal(found[~ON], 0)
+    check_grads(lambda x: weighted(x), [dp.asarray([0.3, 1.5, 2.0, 0.7])], order=2)
+
+
+def test_a_cotangent_of_zero_is_no_dead_branch(way):
+    """(log(x))² at x = 1: the cotangent of the logarithm is 0, the second derivative 2."""
+    f = way(lambda x: dp.sum(dp.where(x > 0, dp.log(x), 0) ** 2))
+    np.testing.assert_allclose(dp.hessian(f)(dp.asarray([1.0, 0.0])), [[2, 0], [0, 0]])
+
+
+def test_the_unit_vector_of_nothing(way):
+    assert dp.jacobian(way(unit))(dp.zeros(3)).tolist() == np.zeros((3, 3)).tolist()
+    assert dp.jacrev(way(unit))(dp.zeros(3)).tolist() == np.zeros((3, 3)).tolist()
+    np.testing.assert_allclose(
+        dp.jacrev(way(unit))(dp.asarray([3.0, 4.0])), [[0.128, -0.096], [-0.096, 0.072]], rtol=1e-6
+    )
+
+
+def test_missing_labels_spoil_no_weight(way):
+    """Labels that are NaN are masked out of the loss: so they are out of every gradient, too."""
+    x, labels = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]), np.array([1.0, np.nan, 2.0])
+
+    def loss(w, x, labels):
+        return dp.sum(dp.where(dp.isnan(labels), 0, dp.tanh(x @ w - labels) ** 2 * w[0]))
+
+    w, keep = np.array([0.2, -0.1]), [0, 2]
+    found = dp.grad(way(loss))(dp.asarray(w), dp.asarray(x), dp.asarray(labels))
+    expected = dp.grad(loss)(dp.asarray(w), dp.asarray(x[keep]), dp.asarray(labels[keep]))
+    np.testing.assert_allclose(found, expected, rtol=1e-14)
+
+
+def test_overflow_in_the_dead_branch(way):
+    f = way(lambda x: dp.sum(dp.where(x < 80, dp.exp(x), x)))
+    assert dp.grad(f)(dp.asarray([1000.0, 0.0], dtype="float64")).tolist() == [1.0, 1.0]
+
+
+def test_forwards_there_is_no_poison_either(way):
+    for function, _ in POSITIVE.values():
+        _, tangent = dp.jvp(way(function), (dp.asarray(np.abs(X)),), (dp.ones(4),))
+        assert np.isfinite(np.asarray(tangent)).all()
+
+
+def test_what_is_alive_keeps_its_infinity(way):
+    """The true derivative of a square root at 0 is inf, and it is not hidden."""
+    assert dp.grad(way(lambda x: dp.sum(dp.where(x >= 0, dp.sqrt(x), 0))))(dp.zeros(1)).tolist() == [np.inf]
+
+
+def test_a_network_pays_nothing_for_it():
+    """Below a relu, products, sums, and quotients by what is surely positive need no mask."""
+
+    def layer(z, w, scale, shift):
+        z = z @ w
+        z = z - dp.mean(z, axis=0)
+        return dp.relu(z / dp.sqrt(dp.mean(z * z, axis=0) + 1e-5) * scale + shift)
+
+    args = [dp.spec(s) for s in ((8, 4), (4, 3), (3,), (3,))]
+    graph = dp.grad(dp.defn(lambda *a: dp.sum(layer(*a))), (1, 2, 3)).expr(*args)
+    assert [node.op.name for node in graph.nodes()].count("where") == 1
+
+
+def test_the_test_would_see_a_mask_that_is_left_out(monkeypatch):
+    monkeypatch.setattr(Cotangent, "masked", property(lambda self: False))
+    with pytest.raises(AssertionError):
+        test_the_dead_branch_gives_nothing("sqrt", lambda f: f)
