@@ -1,6 +1,7 @@
 """The programs that this project was started from, with the numbers their authors printed.
 
-F: a Flux tutorial of 2019. G: the Flux guide. N: chapter 4 of "Deep Learning from Scratch" ported to Elixir's Nx.
+F: a Flux tutorial of 2019. G: the Flux guide (the cases with layers, F8 to F12, G7 to G10 and H, are in
+``tests/book/test_flux.py``). N: chapter 4 of "Deep Learning from Scratch" ported to Elixir's Nx.
 B: toy values of the book itself (chapters 3 and 4). Where a document has a bug, the test states the correct behaviour
 and its docstring names the bug. Every function runs three ways: eagerly, compiled for the CPU, and on the reference
 backend.

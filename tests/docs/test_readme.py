@@ -31,7 +31,7 @@ def test_the_options_are_those_of_the_program(run_python) -> None:  # type: igno
 
 
 def test_the_options_of_the_other_nets_are_told(run_python) -> None:  # type: ignore[no-untyped-def]
-    section = README.split("## More nets", 1)[1].split("\n## ", 1)[0]
+    section = README.split("## Other nets", 1)[1].split("\n## ", 1)[0]
     common = set(re.findall(r"`(--[a-z-]+)", README.split("## The main job", 1)[1].split("\n## ", 1)[0]))
     told = set(re.findall(r"`(--[a-z-]+)", section)) - {"--list"} | common
     offered: set[str] = set()
