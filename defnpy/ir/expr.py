@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..shapes import Shape, size
+from ..shapes import DYNAMIC, Shape, size
 from ..source import Location
-from .aval import Aval
+from .aval import Aval, Avals
 
 if TYPE_CHECKING:
     from ..dtypes import DType
     from .op import Op
     from .trace import Trace
 
-__all__ = ["Expr", "Graph", "Value", "has_effect", "subgraphs", "topological", "with_subgraphs"]
+__all__ = ["Expr", "Graph", "Value", "has_effect", "is_open", "subgraphs", "topological", "with_subgraphs"]
 
 Params = tuple[tuple[str, Hashable], ...]
 
@@ -217,6 +217,11 @@ def with_subgraphs(node: Expr, change: Callable[[Graph], Graph]) -> Params:
             value = tuple(map(change, value))
         changed.append((name, value))
     return tuple(changed)
+
+
+def is_open(node: Expr) -> bool:
+    """Whether a node gives or reads an array of a size that only the running program knows."""
+    return any(not isinstance(x.aval, Avals) and DYNAMIC in x.shape for x in (node, *node.args))
 
 
 def has_effect(node: Expr) -> bool:

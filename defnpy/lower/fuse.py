@@ -26,9 +26,9 @@ from dataclasses import dataclass, field
 
 from .. import shapes
 from ..ir.aval import Avals
-from ..ir.expr import Expr, Graph, topological
+from ..ir.expr import Expr, Graph, is_open, topological
 from ..ops.mark import stop_grad
-from ..shapes import DYNAMIC, Shape
+from ..shapes import Shape
 from .products import COPIED, arrange
 from .views import (
     ELSEWHERE,
@@ -122,10 +122,7 @@ def _counts(node: Expr) -> bool:
 def _dynamic(graph: Graph) -> set[Expr]:
     """The nodes that give or read an array of a size that only the running program knows."""
     nodes = graph.nodes()
-    if not any(node.op.graphs for node in nodes):
-        return set()
-    sized = {node for node in nodes if not isinstance(node.aval, Avals) and DYNAMIC in node.shape}
-    return {node for node in nodes if node in sized or not sized.isdisjoint(node.args)}
+    return {node for node in nodes if is_open(node)} if any(node.op.graphs for node in nodes) else set()
 
 
 def schedule(graph: Graph) -> Schedule:

@@ -91,16 +91,16 @@ def _pulled_back(
     _, summed_rows, summed = _ranges(wrt, k, m)
     with tracing() as trace:
 
-        def own(nodes: Sequence[Expr], numbers: Sequence[int], *, cotangent: bool) -> dict[int, Expr]:
-            avals = {i: _zeros_aval(nodes[i]) if cotangent else nodes[i].aval for i in numbers}
-            return {i: trace.parameter(aval, f"{'g' if cotangent else 'x'}{i}") for i, aval in avals.items()}
+        def own(nodes: Sequence[Expr], numbers: Sequence[int], name: str) -> dict[int, Expr]:
+            avals = {i: nodes[i].aval if name == "x" else _tangent_aval(nodes[i]) for i in numbers}
+            return {i: trace.parameter(aval, f"{name}{i}") for i, aval in avals.items()}
 
-        g_carry = own(body.inputs, sorted(moved), cotangent=True)
-        total = own(body.inputs, summed, cotangent=True)
-        values = own(body.inputs, [*read, *streamed], cotangent=False)
-        g_made = own(body.outputs, made, cotangent=True)
-        g_kept = own(body.inputs, sorted(kept), cotangent=True)
-        values |= own(body.inputs, outer, cotangent=False)
+        g_carry = own(body.inputs, sorted(moved), "g")
+        total = own(body.inputs, summed, "total")
+        values = own(body.inputs, [*read, *streamed], "x")
+        g_made = own(body.outputs, made, "g_y")
+        g_kept = own(body.inputs, sorted(kept), "g_x")
+        values |= own(body.inputs, outer, "x")
         values |= {size + i: g_carry[end] if end < k else g_made[end] for i, end in enumerate(ends)}
         part = dict(zip(wrt, trace.inline(without_unused(pulled), [values[i] for i in used]), strict=True))
         parts = [add(part[j], g_kept[j]) if j in kept else part[j] for j in sorted(moved)]
@@ -123,7 +123,7 @@ def _pulled_back(
     return [by_number.get(i) for i in range(size)]
 
 
-def _zeros_aval(x: Expr) -> Aval:
+def _tangent_aval(x: Expr) -> Aval:
     dtype = cotangent_dtype(x.dtype)
     assert dtype is not None
     return Aval(x.shape, dtype)
@@ -354,7 +354,7 @@ def _scan_infer(
         x = x[1:]
     carry, xs, outer = _split(x, carries, sequences)
     for a in xs:
-        if not a.shape or a.shape[0] != length:
+        if not a.shape or length not in (DYNAMIC, a.shape[0]):
             raise Mismatch(f"a sequence of {length} iterations cannot be {a}")
     check("the body", body, [*carry, *[Aval(a.shape[1:], a.dtype) for a in xs], *outer])
     results = returned(body)

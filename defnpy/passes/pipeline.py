@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from ..config import current
 from ..ir.check import verify
 from ..ir.expr import Graph
+from .loops import prune, share
 from .simplify import simplify
 from .stabilize import stabilize
 
@@ -17,7 +18,7 @@ __all__ = ["PASSES", "PREPARATION", "optimize", "prepare", "uncollected"]
 Pass = Callable[[Graph], Graph]
 
 PREPARATION: tuple[Pass, ...] = (stabilize,)
-PASSES: tuple[Pass, ...] = (stabilize, simplify)
+PASSES: tuple[Pass, ...] = (share, prune, stabilize, simplify)
 
 
 def prepare(graph: Graph) -> Graph:

@@ -12,7 +12,7 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..ir.expr import Expr, Graph, with_subgraphs
+from ..ir.expr import Expr, Graph, is_open, with_subgraphs
 from ..ir.op import Op
 from ..ir.trace import Trace, tracing
 
@@ -81,10 +81,12 @@ class _Walk:
         self._by_op: dict[Op, list[Rule]] = {}
         self._final: dict[Expr, Expr] = {node: node for node in inputs}
         self._graphs: dict[Graph, Graph] = {}
+        self._sizes_may_be_open = False
 
     def visit(self, node: Expr, args: tuple[Expr, ...]) -> Expr:
         """What becomes of ``node`` over ``args``, which are final."""
         self._trace.place = node.loc
+        self._sizes_may_be_open |= bool(node.op.graphs)
         new = self._trace.copy(node, args, with_subgraphs(node, self._inner))
         found = self._final.get(new)
         if found is not None:
@@ -105,6 +107,8 @@ class _Walk:
     def _improved(self, node: Expr, fired: list[str]) -> Expr:
         """What the first rule that fires on ``node`` makes of it, or ``node``; ``fired`` gets the rule's name."""
         op = node.op
+        if self._sizes_may_be_open and is_open(node):
+            return node  # rules count elements
         rules = self._by_op.get(op)
         if rules is None:
             rules = self._by_op[op] = _for_op(self._rules, op)
