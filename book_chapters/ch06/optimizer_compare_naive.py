@@ -8,7 +8,7 @@ the book's code has and its figure leaves out, are here too.
 
 In defnpy the gradient is not written down, and an optimizer is a pair of pure functions ``init`` and ``update`` over
 any container of tensors. Its learning rate is an argument of the compiled step. Nothing is random: the end points are
-exact, in float64 whatever ``--dtype`` says.
+exact in float64, which is this page's default.
 """
 
 from __future__ import annotations
@@ -60,9 +60,9 @@ def step(p: Any, optimizer: Any, state: Any) -> tuple[Any, Any]:
     return optimizer.update(p, dp.grad(f)(p), state)
 
 
-def path(optimizer: Any, updates: int = UPDATES) -> np.ndarray:
-    """The points from the start on: (updates + 1, 2), float64."""
-    p = {name: dp.asarray(value, dtype="float64") for name, value in START.items()}
+def path(optimizer: Any, updates: int = UPDATES, dtype: Any = "float64") -> np.ndarray:
+    """The points from the start on: (updates + 1, 2)."""
+    p = {name: dp.asarray(value, dtype=dtype) for name, value in START.items()}
     state = optimizer.init(p)
     points = [p]
     for _ in range(updates):
@@ -85,7 +85,7 @@ def draw(figure: Any, paths: dict[str, np.ndarray]) -> None:
 
 
 def main(run: Run) -> None:
-    paths = {name: path(optimizer) for name, optimizer in OPTIMIZERS.items()}
+    paths = {name: path(optimizer, dtype=run.dtype_or(dp.float64)) for name, optimizer in OPTIMIZERS.items()}
     for name, points in paths.items():
         x, y = points[-1]
         run.say(f"{name:9s} after {UPDATES} updates: ({x: .10f}, {y: .10f})")

@@ -1,4 +1,4 @@
-"""Section 7.5: the trained net's weights, loaded and judged: the book's, if they are there, and our own.
+"""Section 7.5: trained weights, loaded and judged: the book's and our own.
 
 The file in the book's repository is not the book's any more: since 2022 it holds a run of 600 updates, with 96.00 % on
 the test images. The file of 2016, which is what 20 epochs give, has 98.90 %. Which one lies there is told by its hash.

@@ -14,7 +14,6 @@ from book_chapters.ch07 import load_params, simple_convnet, visualize_filter
 from book_chapters.ch07.drawn_card import SIDE, drawn_card
 from book_chapters.ch08 import deep_convnet
 from book_chapters.common.data import book_weights
-from book_chapters.common.im2col import col2im, im2col
 from book_chapters.common.trainer import accuracy
 from defnpy.data import mnist
 from defnpy.errors import DataError, ShapeError
@@ -71,21 +70,6 @@ def test_numerical_equals_automatic(seed: int) -> None:
     params, x, t = random_net(seed)
     report = dp.testing.gradient_report(dp.defn(partial(simple_convnet.written_loss, x=x, t=t)), (params,), samples=20)
     assert report.ok and report.max_absolute < 1e-8, str(report)
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_col2im_is_the_adjoint_of_im2col(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    n, channels, high, wide, stride, pad = (int(k) for k in rng.integers(1, 4, 6))
-    height, width = (window + stride * int(rng.integers(1, 4)) - 2 * pad for window in (high, wide))
-    height, width = (size + stride * 2 * pad for size in (height, width))  # never without a pixel
-    x = rng.standard_normal((n, channels, height, width))
-    rows = im2col(dp.asarray(x), high, wide, stride, pad)
-    y = rng.standard_normal(rows.shape)
-    back = col2im(dp.asarray(y), x.shape, high, wide, stride, pad)
-    assert np.sum(np.asarray(rows) * y) == pytest.approx(np.sum(x * np.asarray(back)), rel=1e-12)
-    pulled = dp.grad(lambda x: dp.sum(im2col(x, high, wide, stride, pad) * y))(dp.asarray(x))
-    np.testing.assert_array_equal(pulled, back)
 
 
 def test_a_size_that_does_not_fit_is_refused() -> None:
