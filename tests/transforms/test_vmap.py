@@ -109,6 +109,40 @@ def test_with_grad_in_any_order(way: Any) -> None:
     close(found, np.stack(by_hand))
 
 
+def test_with_every_other_transformation(way: Any) -> None:
+    """Each of them of one example, in a loop and under vmap; and of the whole batch."""
+
+    def f(x):
+        return dp.tanh(x @ W) * dp.sum(x**2)
+
+    def scalar(x):
+        return dp.sum(f(x) ** 2)
+
+    v, c = dp.asarray(RNG.standard_normal(3)), dp.asarray(RNG.standard_normal(2))
+    one: dict[str, Any] = {
+        "jvp": lambda g: lambda x: dp.jvp(g(f), (x,), (v,))[1],
+        "vjp": lambda g: lambda x: dp.vjp(g(f), x)[1](c)[0],
+        "jacfwd": lambda g: dp.jacfwd(g(f)),
+        "jacrev": lambda g: dp.jacrev(g(f)),
+        "hessian": lambda g: dp.hessian(g(scalar)),
+        "hvp": lambda g: lambda x: dp.hvp(g(scalar), (x,), (v,))[0],
+    }
+    for name, make in one.items():
+        expected = np.stack([np.asarray(make(lambda g: g)(x)) for x in X])
+        np.testing.assert_allclose(dp.vmap(make(way))(X), expected, rtol=1e-11, atol=1e-12, err_msg=name)
+
+    batch = dp.vmap(way(f))
+    tangents = dp.asarray(RNG.standard_normal(X.shape))
+    close(
+        dp.jvp(batch, (X,), (tangents,))[1],
+        np.stack([dp.jvp(f, (x,), (t,))[1] for x, t in zip(X, tangents, strict=True)]),
+    )
+    block = np.asarray(dp.jacobian(batch)(X))  # examples do not meet: blocks on the diagonal
+    for i, x in enumerate(X):
+        close(block[i, :, i], dp.jacobian(f)(x))
+        assert not np.delete(block[i], i, axis=1).any()
+
+
 def test_every_key_has_its_own_stream(way: Any) -> None:
     keys = dp.random.split(dp.random.key(3), 5)
 
