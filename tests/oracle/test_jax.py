@@ -7,8 +7,10 @@ names the conventions in which the two differ on purpose.
 from __future__ import annotations
 
 import functools
+import math
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy
@@ -134,6 +136,97 @@ def test_as_jax_does(entry: Entry) -> None:
 def test_the_collection_is_large_and_its_names_differ() -> None:
     assert len(COLLECTION) >= 150
     assert len({entry.name for entry in COLLECTION}) == len(COLLECTION)
+
+
+# -- where the two differ on purpose -----------------------------------------------------------------------------------
+
+NAN = math.nan
+
+
+@dataclass(frozen=True)
+class Convention:
+    """A gradient that is ours by choice, and why; beside it that of JAX 0.10, which is JAX's to change: not tested."""
+
+    name: str
+    function: Callable[..., Any]
+    x: list[float]
+    ours: list[float]
+    theirs: list[float]
+    why: str
+
+
+CONVENTIONS = [
+    Convention(
+        "the norm of zeros",
+        lambda np, x: np.linalg.vector_norm(x),
+        [0.0, 0.0],
+        [0.0, 0.0],
+        [NAN, NAN],
+        "0 is a subgradient; NaN spoils a whole training step",
+    ),
+    Convention(
+        "a logarithm that where does not take",
+        lambda np, x: np.sum(np.where(x > 0, np.log(x), 0.0)),
+        [0.0, -1.0, 2.0],
+        [0.0, 0.0, 0.5],
+        [NAN, 0.0, 0.5],
+        "what is not taken has no part in the derivative",
+    ),
+    Convention(
+        "a quotient that where does not take",
+        lambda np, x: np.sum(np.where(x != 0, 1 / x, 0.0)),
+        [0.0, 1.0],
+        [0.0, -1.0],
+        [NAN, -1.0],
+        "what is not taken has no part in the derivative",
+    ),
+    Convention(
+        "abs at 0",
+        lambda np, x: np.sum(np.abs(x)),
+        [0.0, -2.0],
+        [0.0, -1.0],
+        [1.0, -1.0],
+        "the middle of the two slopes",
+    ),
+    Convention(
+        "hypot at 0",
+        lambda np, x: np.hypot(x[0], x[1]),
+        [0.0, 0.0],
+        [0.0, 0.0],
+        [0.5, 0.5],
+        "that of the norm",
+    ),
+    Convention(
+        "clip at its bounds",
+        lambda np, x: np.sum(np.clip(x, 0.0, 1.0)),
+        [0.0, 0.5, 1.0],
+        [1.0, 1.0, 1.0],
+        [0.5, 1.0, 0.5],
+        "a value on the bound is kept, not replaced: x has the whole gradient on the closed interval",
+    ),
+    Convention(
+        "cumulative_max of equal elements",
+        lambda np, x: np.sum(np.cumulative_max(x)),
+        [1.0, 1.0, 0.0],
+        [3.0, 0.0, 0.0],
+        [2.0, 1.0, 0.0],
+        "the element reached first stays the largest; JAX's shares depend on how it splits the row",
+    ),
+    Convention(
+        "x to the x at 0",
+        lambda np, x: np.sum(x**x),
+        [0.0],
+        [0.0],
+        [NAN],
+        "0 * log(0) is taken as its limit, 0",
+    ),
+]
+
+
+@pytest.mark.parametrize("convention", CONVENTIONS, ids=lambda convention: convention.name)
+def test_a_convention(convention: Convention) -> None:
+    gradient = dp.grad(functools.partial(convention.function, dp))(numpy.array(convention.x))
+    numpy.testing.assert_array_equal(gradient, convention.ours)
 
 
 # -- the comparison itself sees a difference, in each transformation ---------------------------------------------------
