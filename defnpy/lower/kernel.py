@@ -160,7 +160,7 @@ class Kernel:
 
     sizes: names of the size arguments, in order. checks: whether it may end early with a status (see Bound).
     lines: the user's lines that it covers, as text. parallel: the loop variable whose range threads may share, or "".
-    fixed: sizes that may be compiled into the code, and what they are.
+    fixed: sizes that may be compiled into the code, and what they are. brief: sizes that a vector or two hold.
     """
 
     name: str
@@ -170,6 +170,7 @@ class Kernel:
     lines: tuple[str, ...] = ()
     parallel: str = ""
     fixed: dict[str, int] = field(default_factory=dict)
+    brief: frozenset[str] = frozenset()
 
     @property
     def checks(self) -> bool:
@@ -340,6 +341,7 @@ def structure(kernel: Kernel) -> str:
     head = [f"{number(b.name)}:{b.dtype.char}:{b.role == 'scratch'}" for b in kernel.buffers]
     head += [str(number(size)) for size in kernel.sizes] + [str(kernel.parallel and number(kernel.parallel))]
     head += [f"{number(size)}={value}" for size, value in kernel.fixed.items()]
+    head += [f"{number(size)} is brief" for size in kernel.sizes if size in kernel.brief]
     return "\n".join([*head, *lines(kernel.body)])
 
 
