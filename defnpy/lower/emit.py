@@ -45,7 +45,8 @@ __all__ = ["FAILED", "Emitted", "emit"]
 
 FAILED = "failed_index"
 SHORT = 64  # a loop over so many elements is better compiled for their number
-BRIEF = 32  # elements of an axis along which a loop leaves much over
+BRIEF = 32  # a loop over fewer elements leaves many over, where they fill a half or more of a last vector
+LANES = 16
 
 
 @dataclass
@@ -488,7 +489,7 @@ class _Emitter:
         # Windows and their images are small, and what is known of them makes loops over them several times as fast.
         short = {name: n for name, n in sizes.items() if n <= SHORT and not re.match(r"n0(n|$)", name)}
         fixed = short if slides(body) else {}
-        brief = frozenset(name for name, n in short.items() if n < BRIEF)
+        brief = frozenset(name for name, n in short.items() if n < BRIEF and n % LANES >= LANES // 2)
         lines = tuple(dict.fromkeys(place.position.text for place in self.places if place.position.text))
         kernel = Kernel(title, list(self.buffers.values()), list(sizes), body, lines, parallel, fixed, brief)
         return Emitted(kernel, self.sources, list(sizes.values()), self.checks)

@@ -160,7 +160,8 @@ class Kernel:
 
     sizes: names of the size arguments, in order. checks: whether it may end early with a status (see Bound).
     lines: the user's lines that it covers, as text. parallel: the loop variable whose range threads may share, or "".
-    fixed: sizes that may be compiled into the code, and what they are. brief: sizes that a vector or two hold.
+    fixed: sizes that may be compiled into the code, and what they are. brief: sizes of a vector or two, the
+    last of which is not full.
     """
 
     name: str

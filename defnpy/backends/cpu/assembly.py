@@ -36,8 +36,8 @@ INDEX = np.dtype("int64")
 BOOL = np.dtype("bool")
 
 # A long loop is vectorized with masks instead of a second and a third loop for what is left over: as fast, and half the
-# time to compile. So is a shorter one of few turns, most of which would be left over.
-LONG, SHORTER = 60, 20  # instructions
+# time to compile. So is one of few turns, most of which would be left over.
+LONG = 60  # instructions
 MASKED = '!0 = !{!"llvm.loop.vectorize.predicate.enable", i1 true}'
 
 # A kernel that takes every second element is vectorized four by four: wider, LLVM gathers the elements one by one.
@@ -154,7 +154,7 @@ class _Assembler:
         hint = ""
         if innermost and _steps(loop):
             self.narrow = True
-        elif innermost and len(self.code.lines) - mark > (SHORTER if loop.size in self.kernel.brief else LONG):
+        elif innermost and (len(self.code.lines) - mark > LONG or loop.size in self.kernel.brief):
             hint = f", !llvm.loop !{n}"
             self.hints.append(f"!{n} = distinct !{{!{n}, !0}}")
         self._line(f"br i1 %more{n}, label %loop{n}, label %end{n}{hint}")
