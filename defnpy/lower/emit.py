@@ -34,6 +34,7 @@ from .kernel import (
     affine,
     collapse,
     identity,
+    leaves_many_over,
     parallel_variable,
     sizes_in,
     slides,
@@ -45,8 +46,6 @@ __all__ = ["FAILED", "Emitted", "emit"]
 
 FAILED = "failed_index"
 SHORT = 64  # a loop over so many elements is better compiled for their number
-BRIEF = 32  # a loop over fewer elements leaves many over, where they fill a half or more of a last vector
-LANES = 16
 
 
 @dataclass
@@ -486,10 +485,9 @@ class _Emitter:
             self.sizes[name] = int(np.prod([self.sizes[p] for p in parts], dtype=np.int64))
         used = sizes_in(body)
         sizes = {name: value for name, value in self.sizes.items() if name in used}
-        # Windows and their images are small, and what is known of them makes loops over them several times as fast.
+        # What is known of windows and their images makes loops over them several times as fast.
         short = {name: n for name, n in sizes.items() if n <= SHORT and not re.match(r"n0(n|$)", name)}
-        fixed = short if slides(body) else {}
-        brief = frozenset(name for name, n in short.items() if n < BRIEF and n % LANES >= LANES // 2)
+        fixed, brief = short if slides(body) else {}, frozenset(k for k, n in short.items() if leaves_many_over(n))
         lines = tuple(dict.fromkeys(place.position.text for place in self.places if place.position.text))
         kernel = Kernel(title, list(self.buffers.values()), list(sizes), body, lines, parallel, fixed, brief)
         return Emitted(kernel, self.sources, list(sizes.values()), self.checks)

@@ -20,7 +20,7 @@ from ..ir.op import Op
 __all__ = [
     "Bound", "Buffer", "Compute", "Fold", "FoldStore", "Index", "Kernel", "Literal", "Load", "Loop", "Operand",
     "Position", "Set", "Statement", "Store", "Term", "affine", "collapse", "executions",
-    "identity", "parallel_variable", "sizes_in", "slides", "structure", "walk",
+    "identity", "leaves_many_over", "parallel_variable", "sizes_in", "slides", "structure", "walk",
 ]  # fmt: skip
 
 
@@ -344,6 +344,11 @@ def structure(kernel: Kernel) -> str:
     head += [f"{number(size)}={value}" for size, value in kernel.fixed.items()]
     head += [f"{number(size)} is brief" for size in kernel.sizes if size in kernel.brief]
     return "\n".join([*head, *lines(kernel.body)])
+
+
+def leaves_many_over(n: int) -> bool:
+    """Whether a loop over n elements spends much of its time on those that do not fill a vector (of 16)."""
+    return n < 32 and n % 16 >= 8
 
 
 def slides(body: list[Statement]) -> bool:

@@ -19,6 +19,7 @@ import pytest
 import defnpy as dp
 from defnpy.backends.cpu import cache, machine, native
 from defnpy.errors import IndexingError
+from defnpy.ir.evaluate import Evaluator
 from defnpy.ir.op import REGISTRY
 
 compiler = importlib.import_module("defnpy.backends.cpu.compile")
@@ -519,12 +520,11 @@ def test_the_reference_forgets_a_value_after_its_last_use(monkeypatch: pytest.Mo
 
 
 def test_a_reference_that_forgets_nothing_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    reference = importlib.import_module("defnpy.backends.reference")
-    made = reference._Program.__init__
+    made = Evaluator.__init__
 
     def hoarding(self: Any, graph: Any) -> None:
         made(self, graph)
-        self._steps = [(*step[:-1], []) for step in self._steps]
+        self.steps = [(*step[:-1], []) for step in self.steps]
 
-    monkeypatch.setattr(reference._Program, "__init__", hoarding)
+    monkeypatch.setattr(Evaluator, "__init__", hoarding)
     assert alive_at_once(30, monkeypatch) == 30
