@@ -23,8 +23,8 @@ class Acceptance:
     original: str = ""
 
     def met(self, value: Any) -> bool:
-        """Whether a figure lies in the range. NaN and a figure that is missing (None) lie in none."""
-        return value is not None and self.low <= value <= self.high
+        """Whether a figure lies in the range. NaN (or its name) and a figure that is missing (None) lie in none."""
+        return value is not None and self.low <= float(value) <= self.high
 
     @property
     def range(self) -> str:
@@ -32,9 +32,13 @@ class Acceptance:
 
         >>> Acceptance("loss", high=0.2).range, Acceptance("loss", 0.1, 0.2).range, Acceptance("count", 17, 17).range
         ('<= 0.2', '0.1 .. 0.2', '17')
+        >>> near("x", 0.5, 1e-9).range
+        '0.5 +- 1e-09'
         """
         if self.low == self.high:
             return f"{self.low:.10g}"
+        if self.high - self.low < 1e-3 * max(abs(self.low), abs(self.high)) or self.low == -self.high:
+            return f"{(self.low + self.high) / 2:.13g} +- {(self.high - self.low) / 2:.1g}"
         if math.isinf(self.low):
             return f"<= {self.high:.10g}"
         if math.isinf(self.high):

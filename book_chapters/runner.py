@@ -177,11 +177,7 @@ class Result:
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
-    return (
-        round(value, 12)
-        if isinstance(value, float) and math.isfinite(value)
-        else (str(value) if isinstance(value, float) else value)
-    )
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def execute(

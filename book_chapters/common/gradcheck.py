@@ -102,8 +102,8 @@ class Row(NamedTuple):
 
     @property
     def degenerate(self) -> bool:
-        """All gradients are 0: nothing was checked."""
-        return self.gradient == 0.0
+        """All gradients are 0, numerical ones too: nothing was checked."""
+        return self.gradient == 0.0 and self.automatic_max < 1e-9
 
 
 class Comparison(NamedTuple):

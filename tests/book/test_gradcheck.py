@@ -45,7 +45,8 @@ def test_numerical_and_automatic_gradients_of_the_books_nets_agree(
         scores, _ = nets.apply(params, state, key, x, train=True, activation=activation, dropout=dropout)
         return cross_entropy_with_logits(scores, t) + 0.01 * nets.squared_weights(params)
 
-    check = compare(loss, params, x, t, h=1e-6, samples=4, seed=seed)
+    with dp.config(backend="reference"):  # the nets differ in every example: nothing is worth compiling
+        check = compare(loss, params, x, t, h=1e-6, samples=4, seed=seed)
     assert all(row.kinks or row.automatic_max < 1e-8 for row in check.rows), f"\n{check}"
 
 
