@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from .. import random
@@ -68,13 +70,31 @@ def ones(key: Any, shape: Shape, dtype: Any) -> Any:
     return full(shape, 1, dtype=dtype)
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """An initializer with its number chosen. It prints as the call that made it, and is equal to others of its kind."""
+
+    draw: Callable[[Any, Any, Shape, Any], Any]
+    number: float
+
+    def __call__(self, key: Any, shape: Shape, dtype: Any) -> Any:
+        return self.draw(self.number, key, shape, dtype)
+
+    def __repr__(self) -> str:
+        return f"{self.draw.__name__.strip('_')}({self.number:g})"
+
+
 def constant(value: Any) -> Initializer:
     """The same number everywhere, or the numbers of an array that broadcasts to the shape.
 
     >>> constant(0.5)(None, (2,), "float32")
     Tensor([0.5, 0.5], dtype=float32)
     """
-    return lambda key, shape, dtype: broadcast_to(asarray(value, dtype=dtype), shape)
+    return Chosen(_constant, value) if isinstance(value, (int, float)) else partial(_constant, value)
+
+
+def _constant(value: Any, key: Any, shape: Shape, dtype: Any) -> Any:
+    return broadcast_to(asarray(value, dtype=dtype), shape)
 
 
 def normal(std: float = 0.01) -> Initializer:
@@ -84,7 +104,11 @@ def normal(std: float = 0.01) -> Initializer:
     >>> round(dp.std(normal(0.1)(dp.random.key(0), (100, 100), "float32")).item(), 2)
     0.1
     """
-    return lambda key, shape, dtype: random.normal(key, shape, dtype=dtype) * std
+    return Chosen(_normal, std)
+
+
+def _normal(std: float, key: Any, shape: Shape, dtype: Any) -> Any:
+    return random.normal(key, shape, dtype=dtype) * std
 
 
 def truncated_normal(std: float = 0.01) -> Initializer:
@@ -95,14 +119,14 @@ def truncated_normal(std: float = 0.01) -> Initializer:
     >>> round(dp.std(w).item(), 1), dp.max(dp.abs(w)).item() < 2.28
     (1.0, True)
     """
+    return Chosen(_truncated_normal, std)
+
+
+def _truncated_normal(std: float, key: Any, shape: Shape, dtype: Any) -> Any:
     # Of the normal distribution between -2 and 2: P(|x| < 2), and the standard deviation.
     inside, deviation = math.erf(math.sqrt(2)), 0.8796256610342398
-    scale = std * math.sqrt(2) / deviation
-
-    def draw(key: Any, shape: Shape, dtype: Any) -> Any:
-        return erfinv(random.uniform(key, shape, dtype=dtype, low=-inside, high=inside)) * scale
-
-    return draw
+    drawn = erfinv(random.uniform(key, shape, dtype=dtype, low=-inside, high=inside))
+    return drawn * (std * math.sqrt(2) / deviation)
 
 
 def uniform(limit: float = 0.01) -> Initializer:
@@ -112,7 +136,11 @@ def uniform(limit: float = 0.01) -> Initializer:
     >>> dp.max(uniform(0.1)(dp.random.key(0), (100,), "float32")).item() < 0.1
     True
     """
-    return lambda key, shape, dtype: random.uniform(key, shape, dtype=dtype, low=-limit, high=limit)
+    return Chosen(_uniform, limit)
+
+
+def _uniform(limit: float, key: Any, shape: Shape, dtype: Any) -> Any:
+    return random.uniform(key, shape, dtype=dtype, low=-limit, high=limit)
 
 
 def glorot_normal(key: Any, shape: Shape, dtype: Any) -> Any:

@@ -161,3 +161,13 @@ def test_fans_and_constants() -> None:
     assert nn.zeros(None, (2,), "float32").tolist() == [0, 0] and nn.ones(None, (2,), "int32").tolist() == [1, 1]
     table = nn.constant(np.arange(3.0))(None, (2, 3), "float32")
     assert table.tolist() == [[0, 1, 2]] * 2
+
+
+def test_initializers_print_as_they_are_written_and_equal_ones_are_equal() -> None:
+    layer = nn.Dense(3, 2, weight=nn.normal(0.01), bias=nn.constant(0.5))
+    assert repr(layer) == "Dense(3, 2, weight=normal(0.01), bias=constant(0.5))"
+    assert repr(nn.Dense(3, 2, dp.tanh, nn.he_normal)) == "Dense(3, 2, tanh, weight=he_normal)"
+    same = nn.Dense(3, 2, weight=nn.normal(0.01), bias=nn.constant(0.5))
+    assert layer == same and hash(layer) == hash(same)
+    assert nn.uniform(0.1) != nn.uniform(0.2) and nn.uniform(0.1) != nn.normal(0.1)
+    assert nn.truncated_normal(0.1) == nn.truncated_normal(0.1)

@@ -312,3 +312,18 @@ def test_the_summary_of_nested_chains_computes_nothing() -> None:
 def test_the_summary_names_the_layer_that_does_not_fit() -> None:
     with pytest.raises(dp.errors.ShapeError, match=r"Dense\(4, 3\): the last axis of x"):
         nn.summary(nn.Chain(nn.Flatten(), nn.Dense(4, 3)), (2, 5))
+
+
+def test_gradients_of_every_example_at_once() -> None:
+    net = nn.Chain(nn.Dense(4, 3, dp.tanh), nn.Dense(3, 2))
+    params, state = net.init(KEY)
+    x, t = drawn(5, 4, dtype="float32"), dp.asarray([0, 1, 0, 1, 1])
+
+    def loss(params: Any, x: Any, t: Any) -> Any:
+        return nn.cross_entropy(net.apply(params, state, x)[0], t)
+
+    every = dp.vmap(dp.grad(loss), (None, 0, 0))(params, x, t)
+    for i in range(5):
+        one = dp.grad(loss)(params, x[i], t[i])
+        for a, b in zip(dp.tree.leaves(every), dp.tree.leaves(one), strict=True):
+            np.testing.assert_allclose(a[i], b, rtol=1e-5, atol=1e-7)
