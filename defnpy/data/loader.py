@@ -71,9 +71,10 @@ class DataLoader:
         """The batches of an epoch, numbered from 0."""
         order = None if self._key is None else _permutation(random.fold_in(self._key, number), self.rows)
         for start in range(0, self._stop, self.size):
-            stop = min(start + self.size, self._stop)
-            rows = slice(start, stop) if order is None else order[start:stop]
-            yield tree.unflatten(self._structure, [wrap(np.array(array[rows])) for array in self._arrays])
+            rows = np.arange(start, min(start + self.size, self._stop))
+            chosen = rows if order is None else order[rows]
+            # Taken by their numbers, the rows are copies: what becomes of the arrays later does not reach a batch.
+            yield tree.unflatten(self._structure, [wrap(np.take(array, chosen, axis=0)) for array in self._arrays])
 
 
 def _permutation(key: Tensor, count: int) -> np.ndarray:

@@ -50,7 +50,7 @@ class SGD:
 
     def init(self, params: Tree) -> Tree:
         """An empty state."""
-        _zeros(params)
+        _refuse_integers(params)
         return {}
 
     def update(self, params: Tree, grads: Tree, state: Tree) -> tuple[Tree, Tree]:
@@ -213,8 +213,7 @@ def _like(number: Any, x: Any) -> Any:
     return cast(number, aval_of(x).dtype)
 
 
-def _zeros(params: Tree) -> Tree:
-    """Zeros in the form of the parameters; None for functions, strings and booleans, as in a gradient."""
+def _refuse_integers(params: Tree) -> None:
     for path, leaf in zip(tree.paths(params, "params"), tree.leaves(params), strict=True):
         if is_tensor(leaf) and aval_of(leaf).dtype.kind in "iu":
             raise DTypeError(
@@ -222,4 +221,9 @@ def _zeros(params: Tree) -> Tree:
                 where=quote(capture()),
                 hint="make it a float, with dp.astype(x, 'float32'), or keep it out of the parameters",
             )
+
+
+def _zeros(params: Tree) -> Tree:
+    """Zeros in the form of the parameters; None for functions, strings and booleans, as in a gradient."""
+    _refuse_integers(params)
     return tree.map(lambda p: zeros_like(p) if is_tensor(p) and aval_of(p).dtype.kind == "f" else None, params)

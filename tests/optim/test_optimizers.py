@@ -170,3 +170,16 @@ def test_gradients_of_another_form_are_refused() -> None:
     params = {"w": dp.ones(2)}
     with pytest.raises(dp.errors.TreeError, match=r"container 2 differs from the first"):
         optimizer.update(params, {"v": dp.ones(2)}, optimizer.init(params))
+
+
+@pytest.mark.parametrize("kind", ALL, ids=name)
+def test_many_rates_at_once(kind: Any) -> None:
+    """The rate is a leaf like any other, so a search over rates is a vmap over the optimizer."""
+    rates, p, g = np.array([0.1, 0.2, 0.4], np.float32), dp.asarray([1.0, -2.0]), dp.asarray([0.3, 0.1])
+
+    def update(optimizer: Any) -> Any:
+        return optimizer.update(p, g, optimizer.init(p))[0]
+
+    together = dp.vmap(update)(kind(lr=dp.asarray(rates)))
+    for lr, found in zip(rates.tolist(), together, strict=True):
+        np.testing.assert_allclose(found, update(kind(lr=lr)), rtol=1e-6)

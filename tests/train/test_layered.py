@@ -48,6 +48,8 @@ def test_the_nets_of_the_book() -> None:
     table = nn.summary(conv, (100, 1, 28, 28))
     assert [row.shape[1:] for row in table.rows] == [(30, 24, 24), (30, 12, 12), (4320,), (100,), (10,)]
     assert table.parameters == 433_890  # as the book's params.pkl
+    odd = simple_convnet.layers(settings(CONV, filters=2, filter_size=3), (9, 12))
+    assert [row.shape[1:] for row in nn.summary(odd, (5, 1, 9, 12)).rows[:2]] == [(2, 7, 10), (2, 3, 5)]
     deep = multi_layer_net.layers(settings(MULTI, layers=2, batch_norm=True, dropout=0.5), 784)
     assert [type(layer).__name__ for layer in deep.layers] == [
         *("Dense", "BatchNorm", "Function", "Dropout") * 2, "Dense"
