@@ -34,6 +34,10 @@ class Explanation:
       c = sum b axis=(0,) keepdims=False  f32[]
     return c
     <BLANKLINE>
+    == share: no change
+    <BLANKLINE>
+    == prune: no change
+    <BLANKLINE>
     == stabilize: no change
     <BLANKLINE>
     == simplify
