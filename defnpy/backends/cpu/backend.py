@@ -34,8 +34,8 @@ class CpuBackend:
     name = "cpu"
 
     def compile(self, graph: Graph, donated: Collection[int] = ()) -> CpuExecutable:
-        """Lower, compile and link a graph."""
-        return CpuExecutable(lower(graph, options().threads, donated))
+        """Lower, compile and link a graph, and the graphs that its nodes run."""
+        return CpuExecutable(lower(graph, options().threads, donated), self.compile)
 
     def clear_cache(self) -> int:
         """Remove all kernels from the disk cache in use; returns how many files there were."""
@@ -45,9 +45,9 @@ class CpuBackend:
 class CpuExecutable:
     """A compiled program. Each thread that runs it at the same time gets memory of its own."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, build: Callable[[Graph], CpuExecutable]) -> None:
         self._program = program
-        self._linked = linked = Linked(program)
+        self._linked = linked = Linked(program, build)
         self._run = native.run()
         self._made = [(node.shape, node.dtype) for node in program.made]
         number = {node: i for i, node in enumerate(program.graph.inputs)}
@@ -60,6 +60,41 @@ class CpuExecutable:
         self._as_made = self._plain and [place.get(node) for node in outputs] == list(range(len(program.made)))
         self._slots = [linked.slots[program.names[node]] for node in outputs]
         self._frames: list[Frame] = []
+        self._bare: list[Frame] = []
+
+    # -- as the body of a loop -------------------------------------------------------------------------------------
+
+    @property
+    def is_native(self) -> bool:
+        """Whether it runs without Python, its outputs being where the slots say."""
+        return self._as_made
+
+    @property
+    def input_slots(self) -> range:
+        """The slots of the arguments."""
+        return range(self._linked.inputs)
+
+    @property
+    def output_slots(self) -> list[int]:
+        """The slots of the outputs."""
+        return self._slots
+
+    def borrowed(self) -> Frame:
+        """Memory for a loop's runs, to be given back."""
+        try:
+            return self._bare.pop()
+        except IndexError:
+            return Frame(self._linked, bare=True)
+
+    def give_back(self, frame: Frame) -> None:
+        """See :meth:`borrowed`."""
+        self._bare.append(frame)
+
+    def fail(self, frame: Frame, status: int) -> None:
+        """Raise the error behind the status of a run."""
+        self._fail(frame, 0, status)
+
+    # -- as a program ----------------------------------------------------------------------------------------------
 
     def __call__(self, inputs: Sequence[Array]) -> list[Array]:
         """The outputs, as fresh arrays."""
@@ -145,6 +180,10 @@ class CpuExecutable:
         for block in prelude.SOURCE.strip().split("\n\n\n"):
             if block.split("(")[0].removeprefix("def ") + "(" in used:
                 parts.append(block + "\n")
+        for node, inner in self._linked.parts.items():
+            for label, part in inner.items():
+                head = f"# {label} of {self._program.names[node]}, which runs it natively\n"
+                parts.append(head + part.source().replace("import math\n\nimport numpy as np\n", "").lstrip("\n"))
         parts += kernels
         parts.append(readable(self._program))
         return "\n\n".join(part.strip("\n") + "\n" for part in parts)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ... import shapes
+from ...ir.aval import Avals
 from ...ir.expr import Expr
 from ...lower.fuse import VIEWS
 from ...lower.program import CallStep, KernelStep, Program
@@ -73,9 +74,9 @@ class _Printer:
     def _call(self, step: CallStep) -> None:
         node = step.node
         arguments = ", ".join(self._view(arg) for arg in node.args)
-        params = "".join(f", {k}={v!r}" for k, v in node.params)
+        params = "".join(f", {k}={v!r}" for k, v in node.params if k not in node.op.graphs)
         call = f"{node.op.name}({arguments}{params})"
-        if step.results == [node]:
+        if not isinstance(node.aval, Avals):
             self.lines.append(f"{self.name(node)} = np.array({call}, order='C')  # of defnpy's reference")
             return
         self.lines.append(f"{self.name(node)} = {call}  # of defnpy's reference")

@@ -6,6 +6,7 @@ names the slots of its buffers; a frame holds the addresses in the slots during 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,7 +21,7 @@ from ...lower.fuse import VIEWS
 from ...lower.memory import ALIGNMENT
 from ...lower.program import CallStep, KernelStep, ProductStep, Program
 from ..base import Array
-from . import blas
+from . import blas, loops
 from .compile import Function, functions
 from .native import Launch, Step, Steps
 
@@ -44,8 +45,10 @@ class Segment:
 class Linked:
     """The steps of a program as tables for the native entry, shared by all its frames."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, build: loops.Build) -> None:
         self.program = program
+        self._build = build
+        self.parts: dict[Expr, dict[str, Any]] = {}  # of nodes that run graphs: the executables of these
         names = program.names
         graph = program.graph
         called = [node for s in program.steps if isinstance(s, CallStep) for node in s.results]
@@ -101,12 +104,16 @@ class Linked:
         operands = [self._viewer(arg) for arg in node.args]
         wanted = [0 if result is node else result.kwargs["index"] for result in step.results]
         several = isinstance(node.aval, Avals)
+        body: Callable[..., Any] = functools.partial(node.op.body, **params)
+        if node.op.graphs:
+            self.parts[node] = loops.parts_of(node, self._build)
+            body = loops.runner(node, self.parts[node])
 
         def call(arrays: list[Any]) -> list[Array]:
             values = [operand(arrays) for operand in operands]
             try:
                 with np.errstate(all="ignore"):
-                    result = node.op.body(*values, **params)
+                    result = body(*values)
             except Mismatch as mismatch:
                 raise located(node, mismatch) from None
             found = result if several else (result,)
@@ -135,9 +142,10 @@ def _own(result: Any, operands: Sequence[Any]) -> Array:
 
 
 class Frame:
-    """Memory for one call at a time of a linked program."""
+    """Memory for one call at a time of a linked program. bare: the slots of arguments and outputs are filled by others,
+    not from lists of arrays."""
 
-    def __init__(self, linked: Linked) -> None:
+    def __init__(self, linked: Linked, *, bare: bool = False) -> None:
         program = linked.program
         try:
             raw = np.empty(program.arena + ALIGNMENT, np.uint8)
@@ -154,5 +162,6 @@ class Frame:
             self.slots[i] = raw.ctypes.data + begin
             self.temporaries.append(array)
         self._raw = raw
-        self._launches = [Launch(table, self.slots, linked.inputs, len(linked.made)) for table in linked.tables]
+        given, made = (0, 0) if bare else (linked.inputs, len(linked.made))
+        self._launches = [Launch(table, self.slots, given, made) for table in linked.tables]
         self.addresses = [call.address for call in self._launches]

@@ -1,0 +1,126 @@
+"""Compiled loops: native iterations against the reference, tapes that grow, failures inside, threads, nesting."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+
+import defnpy as dp
+from defnpy.backends.cpu.loops import _ROWS
+from defnpy.errors import IndexingError
+
+F64 = "float64"
+
+
+def agree(function: Any, *args: Any, rtol: float = 1e-13) -> Any:
+    found, expected = (dp.defn(lambda *xs: function(*xs), backend=b)(*args) for b in ("cpu", "reference"))
+    for a, b in zip(dp.tree.leaves(found), dp.tree.leaves(expected), strict=True):
+        assert (a.shape, a.dtype) == (b.shape, b.dtype)
+        np.testing.assert_allclose(a, b, rtol=rtol)
+    return found
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2, _ROWS - 1, _ROWS, _ROWS + 1, 5 * _ROWS])
+def test_a_tape_of_any_length(steps):
+    def f(x, n):
+        return dp.while_loop(lambda c: c[1] < n, lambda c: (dp.sin(c[0]) + 0.1 * x, c[1] + 1), (x, 0))[0]
+
+    x = dp.asarray([0.3, 0.4], dtype=F64)
+    agree(dp.value_and_grad(lambda x, n: dp.sum(f(x, n))), x, steps, rtol=1e-11)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_carries_outputs_and_rows_that_are_each_other(reverse):
+    """Results that are inputs, the same one twice, numbers, and views of each other."""
+
+    def f(x, y, xs):
+        def step(c, row):
+            a, b, _ = c
+            return (b, a, dp.asarray(1.5, dtype=F64)), (a, a, row, b.T, dp.zeros(2), a[0] + row)
+
+        return dp.scan(step, (x, y, dp.asarray(0.0, dtype=F64)), xs, reverse=reverse)
+
+    x = np.arange(4.0).reshape(2, 2)
+    for n in (0, 1, 2, 3):
+        agree(f, x, -x, np.arange(2.0 * n).reshape(n, 2))
+
+
+def test_matrix_products_and_reductions_in_a_body():
+    rng = np.random.default_rng(0)
+    w, x = rng.standard_normal((40, 40)) / 8, rng.standard_normal((40, 3))
+
+    def f(w, x):
+        return dp.fori_loop(0, 7, lambda i, x: dp.softmax(w @ x, axis=0) + x / (1 + dp.sum(x * x)), x)
+
+    agree(f, w, x, rtol=1e-12)
+    agree(dp.grad(lambda w, x: dp.sum(f(w, x) ** 2), (0, 1)), w, x, rtol=1e-9)
+
+
+def test_operands_that_are_views_and_of_all_dtypes():
+    def f(x, mask, k):
+        def step(c, row):
+            count, flag, total = c
+            return (count + k, dp.logical_xor(flag, row[0] > 0), total + row), dp.logical_not(flag)
+
+        return dp.scan(step, (k, mask, x[0] * 0), x)
+
+    x = np.asfortranarray(np.random.default_rng(1).standard_normal((5, 3)))
+    agree(f, dp.asarray(x).T.T, True, dp.asarray(3, dtype="uint8"))
+    agree(lambda x: dp.scan(lambda c, r: (c + r, c), dp.zeros(5, dtype=F64), x.T[::-1]), dp.asarray(x))
+
+
+def test_bodies_that_call_the_library_and_other_loops():
+    def f(x, n):
+        def outer(i, x):
+            x = dp.while_loop(lambda c: dp.sum(c) < 10.0 * i, lambda c: c + 1.5, x)
+            return dp.cond(i % 2 == 0, lambda x: dp.sort(-x), lambda x: x * 0.5, x)
+
+        return dp.fori_loop(0, n, outer, x)
+
+    x = dp.asarray([3.0, 1.0, 2.0], dtype=F64)
+    for n in (0, 1, 6):
+        agree(f, x, n)
+        agree(dp.grad(lambda x, n: dp.sum(f(x, n) ** 2)), x, n)
+
+
+def test_an_index_out_of_bounds_names_the_line_of_the_body():
+    def in_body(x):
+        return dp.fori_loop(0, 5, lambda i, c: c + x[i], 0.0)
+
+    def in_test(x):
+        return dp.while_loop(lambda c: x[c] < 3.0, lambda c: c + 1, 0)
+
+    for f, index in ((in_body, "index 3 is out of bounds for axis 0 of size 3"), (in_test, "index 3 is out of bounds")):
+        for backend in ("cpu", "reference"):
+            with pytest.raises(IndexingError, match=index) as caught:
+                dp.defn(f, backend=backend)(dp.ones(3))
+            assert "x[" in str(caught.value)
+
+
+def test_calls_from_several_threads():
+    f = dp.defn(lambda x: dp.while_loop(lambda c: c[1] < 2000, lambda c: (dp.sin(c[0]) + x, c[1] + 1), (x, 0))[0])
+    xs = [dp.asarray(np.full(3, i / 7)) for i in range(6)]
+    expected = [np.asarray(f(x)) for x in xs]
+    found: dict[int, Any] = {}
+    threads = [threading.Thread(target=lambda i=i: found.__setitem__(i, np.asarray(f(xs[i])))) for i in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for i, value in enumerate(expected):
+        np.testing.assert_array_equal(found[i], value)
+
+
+def test_large_bodies_are_shared_by_threads():
+    x = dp.asarray(np.linspace(0.0, 1.0, 300_000))
+    with dp.config(threads=2):
+        agree(lambda x: dp.fori_loop(0, 3, lambda i, x: dp.sin(x) * 1.5, x), x)
+
+
+def test_the_source_shows_the_body():
+    f = dp.defn(lambda x, n: dp.fori_loop(0, n, lambda i, x: dp.tanh(x) * 2.0, x))
+    text = f.source(dp.ones((3, 4)), 5)
+    assert "body of" in text and "tanh(" in text and "<graph" not in text
