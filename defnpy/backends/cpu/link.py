@@ -105,7 +105,7 @@ class Linked:
         wanted = [0 if result is node else result.kwargs["index"] for result in step.results]
         several = isinstance(node.aval, Avals)
         body: Callable[..., Any] = functools.partial(node.op.body, **params)
-        if node.op.graphs:
+        if node.op.family == "control":
             self.parts[node] = loops.parts_of(node, self._build)
             body = loops.runner(node, self.parts[node])
 
