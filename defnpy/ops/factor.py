@@ -1,12 +1,12 @@
 """Factorizations of stacks of matrices: the last two axes are the matrix.
 
-Their values are LAPACK's, through NumPy where NumPy has them. The rules give the cotangent of the matrix from those of
-its factors, in ops of this file and of linalg.py, so that derivatives of all orders come from them.
+Their values are NumPy's, that is LAPACK's, and those of lapack.py for what NumPy lacks. The rules give the cotangent of
+the matrix from those of its factors, in ops of this file and of linalg.py, so that derivatives of all orders come from
+them.
 """
 
 from __future__ import annotations
 
-import ctypes
 from typing import Any
 
 import numpy as np
@@ -15,10 +15,10 @@ from ..errors import GradientError, Mismatch
 from ..ir.aval import Aval
 from ..ir.op import Case
 from ..ir.trace import current
-from ..openblas import library
 from ..source import quote
 from .elementwise import where
 from .gather import gather
+from .lapack import getrf
 from .linalg import (
     Array,
     computed,
@@ -246,23 +246,7 @@ def lu_packed(x, /):
     (Tensor([[2. , 2. ],
             [0.5, 2. ]], dtype=float32), Tensor([1, 0], dtype=int64))
     """
-    # NumPy has no LU. LAPACK's takes the columns of a matrix one after the other.
-    x = np.asarray(x)
-    rows, columns = x.shape[-2:]
-    packed = np.array(np.swapaxes(x, -1, -2), order="C")
-    order = np.broadcast_to(np.arange(rows), x.shape[:-1]).copy()
-    factor = getattr(library(), {"float32": "scipy_sgetrf_", "float64": "scipy_dgetrf_"}[str(x.dtype)])
-    m, n, status = ctypes.c_int(rows), ctypes.c_int(columns), ctypes.c_int()
-    swaps = np.empty(min(rows, columns), np.intc)
-    for index in np.ndindex(x.shape[:-2]) if x.size else ():
-        matrix = packed[index]
-        factor(
-            ctypes.byref(m), ctypes.byref(n), ctypes.c_void_p(matrix.ctypes.data), ctypes.byref(m),
-            ctypes.c_void_p(swaps.ctypes.data), ctypes.byref(status),
-        )  # fmt: skip
-        for i, j in enumerate(swaps - 1):
-            order[index][[i, j]] = order[index][[j, i]]
-    return np.swapaxes(packed, -1, -2), order
+    return getrf(np.asarray(x))
 
 
 # -- eigenvalues and singular values -----------------------------------------------------------------------------------

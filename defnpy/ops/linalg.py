@@ -1,8 +1,8 @@
 """Systems of linear equations, inverses and determinants, of stacks of matrices: the last two axes are the matrix.
 
-Their values are NumPy's, that is LAPACK's; stacks are its own loops. The rules are those of M. Giles, "An extended
-collection of matrix derivative results for forward and reverse mode AD" (2008), where nothing else is named. Each one
-is written in ops of this file, so that derivatives of all orders come from it.
+Their values are NumPy's, that is LAPACK's, and those of lapack.py for what NumPy lacks. The rules are those of Giles,
+"An extended collection of matrix derivative results for forward and reverse mode AD" (2008), where nothing else is
+named. Each one is written in ops of this file, so that derivatives of all orders come from it.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from .contract import dot_general
 from .convert import one_dtype
 from .elementwise import where
 from .families import Body, special
+from .lapack import trsm
 from .linear import iota, permute_dims, reshape, sum_
 from .logic import equal, less_equal
 
@@ -183,13 +184,10 @@ def triangular_solve(a, b, /, *, lower):
     Tensor([[1.],
             [1.]], dtype=float32)
     """
-    # Elimination of an upper triangle finds nothing to eliminate and swaps no rows: what is left is the substitution.
-    # A lower one becomes an upper one from the last row and column to the first.
     a, b = np.asarray(a), np.asarray(b)
-    if not lower:
-        return computed(np.linalg.solve, np.triu(a), b, **SINGULAR)
-    backwards = np.tril(a)[..., ::-1, ::-1]
-    return computed(np.linalg.solve, backwards, b[..., ::-1, :], **SINGULAR)[..., ::-1, :]
+    if np.any(np.diagonal(a, axis1=-2, axis2=-1) == 0):
+        raise Mismatch(**SINGULAR, error=LinAlgError)
+    return trsm(a, b, lower)
 
 
 def _square_infer(x: Aval) -> Aval:
