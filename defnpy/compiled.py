@@ -196,10 +196,11 @@ def key_text(key: Hashable) -> str:
 
 
 class Entry:
-    """A compiled program in a function's cache, with what it captured."""
+    """A compiled program in a function's cache, with what it captured; for every leaf, whether it is donated."""
 
-    def __init__(self, compiled: Compiled, watched: list[Watched], kept: list[Any]) -> None:
+    def __init__(self, compiled: Compiled, watched: list[Watched], kept: list[Any], donated: list[bool]) -> None:
         self.compiled = compiled
+        self.donated = donated
         self.captured = compiled._staged.captured
         self._watched = watched
         self._fixed = frozenset(map(id, compiled._staged.read))

@@ -148,7 +148,7 @@ class Defn(Generic[P, R]):
             self._flat = all(type(arg) is Tensor for arg in args)
             self._seen[None if self._flat else structure, key[1], target] = entry
         if self._donate:
-            return self._run_donating(entry.compiled, positional, leaves, captured)
+            return self._run_donating(entry, leaves, captured)
         return entry.compiled.run(leaves, captured)
 
     def _found(self, key: Any) -> tuple[Entry, list[Any]] | None:
@@ -165,11 +165,10 @@ class Defn(Generic[P, R]):
             for _ in range(len(tree.leaves(arg)))
         ]
 
-    def _run_donating(
-        self, compiled: Compiled, positional: tuple[Any, ...], leaves: list[Any], captured: Sequence[Any]
-    ) -> Any:
+    def _run_donating(self, entry: Entry, leaves: list[Any], captured: Sequence[Any]) -> Any:
+        compiled = entry.compiled
         arrays = compiled.arrays(leaves, captured)
-        given = [leaf for leaf, gone in zip(leaves, self._donated(positional), strict=True) if gone]
+        given = [leaf for leaf, gone in zip(leaves, entry.donated, strict=True) if gone]
         for leaf in {id(leaf): leaf for leaf in given if type(leaf) is Tensor}.values():
             leaf._donate(self.__name__)
         return compiled.launch(arrays)
@@ -225,7 +224,8 @@ class Defn(Generic[P, R]):
         started = time.perf_counter()
         with uncollected():
             compiled = self._compiled(positional, static, key[2][0])
-        entry = self._entries[key] = Entry(compiled, watch(self.function), [positional, static])
+        donated = self._donated(positional) if self._donate else []
+        entry = self._entries[key] = Entry(compiled, watch(self.function), [positional, static], donated)
         seconds = time.perf_counter() - started
         self._misses += 1
         self._seconds += seconds
