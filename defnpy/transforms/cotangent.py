@@ -127,7 +127,7 @@ class Cotangent:
         if one is two:
             return Cotangent(self.bare + other.bare, one, None, strict)
         total = self.value + other.value
-        if logical_not in (one.op, two.op) and (one.args[0] is two or two.args[0] is one):
+        if any(x.op is logical_not and x.args[0] is y for x, y in ((one, two), (two, one))):
             return Cotangent(total)  # the two branches of one selection
         return Cotangent(total, lambda: logical_or(one, two), total, strict)
 
