@@ -62,6 +62,7 @@ from .backends.reference import Eager as _Eager
 from .batching import vmap
 from .compiled import Compilations, Compiled, compilations, spec
 from .config import config
+from .custom import checkpoint, custom_jvp, custom_vjp
 from .defn import CacheInfo, Defn, RecompileWarning, clear_cache, defn
 from .derivatives import Linear, grad, hvp, jvp, linearize, value_and_grad, vjp
 from .dtypes import bool_ as bool
@@ -162,7 +163,7 @@ from .ops.logic import (
     logical_xor,
     not_equal,
 )
-from .ops.mark import print_value, stop_grad
+from .ops.mark import clip_grad, print_value, scale_grad, stop_grad
 from .ops.reduce import all_ as all
 from .ops.reduce import any_ as any
 from .ops.reduce import argmax, argmin
@@ -218,8 +219,10 @@ __all__ = [
     "broadcast_to",
     "can_cast",
     "ceil",
+    "checkpoint",
     "clear_cache",
     "clip",
+    "clip_grad",
     "compilations",
     "concat",
     "cond",
@@ -233,6 +236,8 @@ __all__ = [
     "cumulative_min",
     "cumulative_prod",
     "cumulative_sum",
+    "custom_jvp",
+    "custom_vjp",
     "data",
     "debug",
     "defn",
@@ -343,6 +348,7 @@ __all__ = [
     "reshape",
     "roll",
     "round",
+    "scale_grad",
     "scan",
     "searchsorted",
     "sigmoid",

@@ -272,7 +272,7 @@ class _Emitter:
         return name, depth
 
     def _through_view(self, node: Expr, index: tuple[Index, ...]) -> tuple[Operand, int]:
-        (inner,) = node.args
+        inner = node.args[0]
         seen = indexed(node, index)
         if seen is not None:
             return self._value(inner, seen)

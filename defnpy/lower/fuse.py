@@ -12,6 +12,7 @@ The rule, in full. Nodes are taken in the order in which library calls need them
   same row: a softmax is one kernel. All other reductions fill a buffer and end their group's use of them.
 * An array put together of parts (pad and concat are such) is never computed on its own either: each part is stored at
   its place by the kernel that computes it.
+* What is computed of ``after(x, gate)`` joins no group before the one that makes the gate.
 * Everything else is a library call: matrix products go to BLAS, other ops to their reference body. So do ops on arrays
   whose size only the running program knows.
 
@@ -139,6 +140,7 @@ class _Scheduler:
         self.parts: dict[Expr, Part] = {}
         self.fillers: dict[Expr, Group] = {}
         self.dynamic = _dynamic(graph)
+        self.gated = any(node.op.name == "after" for node in graph.nodes())
         self.needed = self._buffers()
         self.stored = set(graph.outputs)
 
@@ -202,8 +204,14 @@ class _Scheduler:
         return Schedule(self.items, self.place, set(self.cost), self.stored, self.parts, self.fillers)
 
     def _order(self) -> list[Expr]:
-        """The nodes as library calls need them, the rest at the end: what is computed late can join later loops."""
+        """The nodes as library calls need them, the rest at the end: what is computed late can join later loops.
+
+        Where a checkpoint asks for little memory, the last of several outputs comes first: the gradient of a net's last
+        layer is known first, and then nobody needs any more what it is made of.
+        """
         nodes = self.graph.nodes()
+        if self.gated:
+            nodes = topological((*self.graph.effects, *reversed(self.graph.outputs)))
         return topological([n for n in nodes if self._kind(n) == "call"] + nodes)
 
     def _inlined(self, node: Expr) -> bool:
@@ -242,6 +250,8 @@ class _Scheduler:
     def _group(self, node: Expr) -> None:
         space = folded_shape(node) if self._kind(node) == "fold" else node.shape
         latest = max((self._position(base) for base, _ in self._reads(node, plain(space))), default=-1)
+        if self.gated:
+            latest = max(latest, self._gate(node))
         for position in self._candidates(latest):
             item = self.items[position]
             if isinstance(item, Group) and self._join(item, node, space):
@@ -250,6 +260,23 @@ class _Scheduler:
         self.items.append(group)
         if not self._join(group, node, space):
             raise AssertionError(f"{node.op.name} does not fit a group of its own")
+
+    def _gate(self, node: Expr) -> int:
+        """The position before which a node must not be computed, although its operands are there: see ``after``."""
+        position, pending = -1, list(node.args)
+        while pending:
+            arg = pending.pop()
+            if arg in self.place:
+                continue
+            if arg.op.name == "after":
+                gate = arg.args[1]
+                known = [self._position(base) for base, _ in self._leaves(gate, plain(gate.shape))]
+                position = max(position, *known, -1)
+            if arg.op.name in VIEWS:
+                pending.append(arg.args[0])
+            elif arg in self.cost:
+                pending += arg.args
+        return position
 
     def _candidates(self, latest: int) -> Iterator[int]:
         if latest >= 0:

@@ -22,8 +22,19 @@ ELSEWHERE = -2  # an index that is no plain loop variable
 
 Space = tuple[int, ...]  # for every axis of a value: the loop axis that indexes it, ZERO or ELSEWHERE
 
-VIEWS = ("reshape", "permute_dims", "broadcast_to", "slice", "flip", "windows", "stop_grad")
-FLAT_VIEWS = ("reshape", "stop_grad")  # the elements stay in their row-major places
+VIEWS = (
+    "reshape",
+    "permute_dims",
+    "broadcast_to",
+    "slice",
+    "flip",
+    "windows",
+    "stop_grad",
+    "scale_grad",
+    "clip_grad",
+    "after",
+)
+FLAT_VIEWS = ("reshape", "stop_grad", "after")  # the elements stay in their row-major places
 
 
 def viewed(arg: Expr, views: tuple[str, ...], place: Collection[Expr] = frozenset()) -> Expr:
@@ -52,7 +63,7 @@ def operand_space(arg: Shape, result: Shape, space: Space) -> Space:
 
 def through_one(node: Expr, space: Space) -> tuple[Expr, Space]:
     """The operand of a view, and how it is indexed when the view is indexed by ``space``."""
-    (inner,) = node.args
+    inner = node.args[0]
     if node.op.name == "permute_dims":
         return inner, tuple(space[i] for i in _inverse(node.kwargs["axes"]))
     if node.op.name == "broadcast_to":
@@ -94,7 +105,7 @@ def mixes(node: Expr) -> bool:
 
 def indexed(node: Expr, index: tuple[Index, ...]) -> tuple[Index, ...] | None:
     """How the operand of a view is indexed when the view is indexed by ``index``; None where a reshape mixes axes."""
-    (inner,) = node.args
+    inner = node.args[0]
     name, params = node.op.name, node.kwargs
     if name == "permute_dims":
         return tuple(index[i] for i in _inverse(params["axes"]))

@@ -23,9 +23,9 @@ __all__ = ["MOVEMENT_RULES"]
 ELEMENTWISE = 48  # nodes behind an element that is computed alone
 
 
-@rule("reshape", "broadcast_to", "permute_dims", "slice", "flip", "pad", "stop_grad")
+@rule("reshape", "broadcast_to", "permute_dims", "slice", "flip", "pad", "stop_grad", "scale_grad", "clip_grad")
 def idle_movement(trace: Trace, node: Expr) -> Any:
-    """A movement that changes nothing is its operand; so is stop_grad, now that differentiation is over."""
+    """A movement that changes nothing is its operand; so are the marks on derivatives, now that those are there."""
     (x,) = node.args
     if node.shape != x.shape:
         return None

@@ -223,6 +223,4 @@ def directional(
     count = len(graph.outputs)
     found = iter(results[count:])
     parts = [finished(y, next(found)) if has_one else None for y, has_one in zip(graph.outputs, moved, strict=True)]
-    values = iter(parts)
-    tangent = tree.unflatten(staged.structure, [next(values) if c is None else None for c in staged.carried])
-    return staged.rebuild(results[:count]), tangent
+    return staged.rebuild(results[:count]), staged.tangent(parts)

@@ -44,6 +44,11 @@ class Staged:
         values = iter(outputs)
         return tree.unflatten(self.structure, [next(values) if c is None else c[0] for c in self.carried])
 
+    def tangent(self, parts: Sequence[Any]) -> Any:
+        """The container of the result's tangents: ``parts`` at the places of its tensors, None at the others."""
+        values = iter(parts)
+        return tree.unflatten(self.structure, [next(values) if c is None else None for c in self.carried])
+
 
 def leaf_names(own: Sequence[str], args: Sequence[Any]) -> list[str]:
     """A name for every leaf of the arguments, from the parameters' own names: ``params_W1``, ``x``."""
