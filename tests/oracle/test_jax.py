@@ -20,10 +20,10 @@ import defnpy as dp
 
 jax = pytest.importorskip("jax", reason="JAX is the oracle of these tests; it comes with the extra defnpy[bench]")
 
-from tests.oracle import adapter, arrays, elementwise, loops, matrices, networks, reductions  # noqa: E402
+from tests.oracle import adapter  # noqa: E402
+from tests.oracle.collection import COLLECTION  # noqa: E402
 from tests.oracle.table import Entry  # noqa: E402
 
-COLLECTION = [e for part in (elementwise, reductions, arrays, matrices, networks, loops) for e in part.ENTRIES]
 TRANSFORMATIONS = ("grad", "jvp", "vmap", "hessian")
 EXAMPLES = 3  # of a batch
 
