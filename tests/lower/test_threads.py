@@ -19,7 +19,7 @@ from defnpy.lower.kernel import parallel_variable as shared_variable
 from defnpy.lower.program import KernelStep, ProductStep, lower
 from defnpy.lower.threads import LINE, MOST, crew
 from defnpy.passes.pipeline import optimize
-from tests.properties.programs import Program, compare, draw_program, run_reference
+from tests.properties.programs import Mathematics, Program, compare, draw_program, run_reference
 
 F32 = np.dtype("float32")
 X = dp.spec((600, 500))
@@ -192,7 +192,7 @@ def run_in_parts(program: Program, rng: random.Random) -> list[np.ndarray]:
     lowered = lower(program.graph)
     scope: dict[str, Any] = {}
     exec("import math\nimport numpy as np\n" + importlib.import_module("defnpy.backends.cpu.prelude").SOURCE, scope)
-    scope["math"] = type("Math", (), {"__getattr__": lambda s, name: getattr(np, name)})()
+    scope["math"] = Mathematics()
     for node in program.graph.nodes():
         scope.setdefault(node.op.name, node.op.body)
     for item in lowered.steps:

@@ -1,0 +1,163 @@
+"""The fuzz program itself: a short campaign finds nothing, and each planted fault is found, shrunk and written down.
+
+The long campaign is run by hand: ``python -m tests.fuzz --graphs 100000``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import defnpy as dp
+from defnpy.ir.expr import Expr
+from defnpy.ir.op import REGISTRY
+from defnpy.testing.steps import table
+from tests.fuzz.__main__ import main
+from tests.fuzz.campaign import ALONE, Campaign, is_smooth, numbered, unoptimized
+from tests.fuzz.checks import CHECKS, Mismatch, Unreliable, derive
+from tests.fuzz.shrink import fails, shrink, spelled
+
+simplification = importlib.import_module("defnpy.passes.simplify")
+instructions = importlib.import_module("defnpy.backends.cpu.instructions")
+
+
+def test_a_short_campaign_finds_nothing() -> None:
+    campaign = Campaign(seed=0)
+    with unoptimized():
+        campaign.run(0, 144, 60)
+    assert campaign.failures == []
+    assert campaign.counts["graphs"] == 144
+    for what in ("with first derivatives", "with second derivatives", "against differences"):
+        assert campaign.counts[what] > 40, what
+    assert len(campaign.ops) > 60
+
+
+def test_the_whole_table_is_drawn_from() -> None:
+    """Every op that is not a leaf or a side effect, and in smooth programs every one that can be differentiated."""
+    wanted = {op.name for op in REGISTRY.values() if op.cases and not op.effect}
+    assert {op.name for op, _ in table(False)} == wanted
+    assert {op.name for op, _ in table(True)} >= {name for name in wanted if REGISTRY[name].vjp is not None} - {"relu"}
+    reached = {node.op.name for number in range(1000) for node in numbered(0, number).graph.nodes()}
+    assert len(reached & wanted) > 0.8 * len(wanted)
+
+
+# -- planted faults ---------------------------------------------------------------------------------------------------
+
+NUMBERS = 400
+
+
+def found_by(name: str) -> int | None:
+    """The number of the first program that fails one check."""
+    for number in range(NUMBERS):
+        if fails(numbered(0, number), name, number, is_smooth(number)):
+            return number
+    return None
+
+
+def wrong_vjp(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(REGISTRY["tanh"], "vjp", lambda g, y, x: (g * (1 - y * y) * 1.01,))
+
+
+def wrong_second_vjp(patch: pytest.MonkeyPatch) -> None:
+    """Right in value, cut off from x: the second derivative is zero."""
+    patch.setattr(REGISTRY["sin"], "vjp", lambda g, y, x: (g * dp.stop_grad(dp.cos(x)),))
+
+
+def wrong_jvp(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(
+        REGISTRY["multiply"], "jvp", lambda tangents, y, a, b: None if tangents[0] is None else tangents[0] * b
+    )
+
+
+def wrong_batch(patch: pytest.MonkeyPatch) -> None:
+    """The examples in the wrong order."""
+    right = REGISTRY["sum"].batch
+    patch.setattr(REGISTRY["sum"], "batch", lambda batched, x, **params: dp.flip(right(batched, x, **params), axis=0))
+
+
+def wrong_pass(patch: pytest.MonkeyPatch) -> None:
+    def flip_does_not_matter(trace: Any, node: Expr) -> Any:
+        return node.args[0] if node.op.name == "flip" else None
+
+    patch.setattr(simplification, "RULES", (*simplification.RULES, flip_does_not_matter))
+
+
+def wrong_kernel(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(REGISTRY["sigmoid"], "scalar", "1 / (1 + exp({x}))")
+
+
+FAULTS = [
+    (wrong_vjp, "difference"),
+    (wrong_second_vjp, "difference"),
+    (wrong_jvp, "jvp"),
+    (wrong_batch, "vmap"),
+    (wrong_pass, "passes"),
+    (wrong_kernel, "cpu"),
+]
+
+
+@pytest.mark.parametrize(("fault", "name"), FAULTS, ids=lambda x: getattr(x, "__name__", x))
+def test_a_planted_fault_is_found_shrunk_and_written_down(
+    fault: Any, name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with unoptimized():
+        instructions._template.cache_clear()
+        try:
+            fault(monkeypatch)
+            number = found_by(name)
+            assert number is not None
+            program, smooth = numbered(0, number), is_smooth(number)
+            small = shrink(program, lambda p: bool(fails(p, name, number, smooth)))
+            message = fails(small, name, number, smooth)
+            assert len(small.graph.nodes()) <= min(6, len(program.graph.nodes()))
+            text = spelled(small, name, number, smooth, message)
+            with pytest.raises(Mismatch) as caught:
+                exec(compile(text, "case.py", "exec"), {"__name__": "__main__"})
+            assert str(caught.value) in message
+        finally:
+            monkeypatch.undo()
+            instructions._template.cache_clear()
+        exec(compile(text, "case.py", "exec"), {"__name__": "__main__"})  # without the fault all is well
+
+
+def test_programs_are_not_blamed_for_one_fault_by_the_other_checks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wrong batching rule is no wrong derivative."""
+    wrong_batch(monkeypatch)
+    for name in set(ALONE) - {"vmap"}:
+        for number in range(40):
+            assert not fails(numbered(0, number), name, number, is_smooth(number))
+
+
+def test_a_program_that_amplifies_rounding_is_not_blamed() -> None:
+    """tan near its pole: the passes keep the formula, but its last bits mean nothing."""
+
+    def steep(x: Any) -> list[Any]:
+        y = x * 1e9
+        return [dp.sum(dp.sin(y) - dp.sin(y + 1.0))]
+
+    from tests.fuzz.shrink import program_of
+
+    derived = derive(program_of(steep, [np.array([0.1, 0.2, 0.3])], 1e-7), 0, smooth=True)
+    with pytest.raises(Unreliable):
+        CHECKS["difference"](derived)
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--graphs", "48", "--seed", "3", "--out", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.startswith("seed 3: 48 graphs (")
+    assert (tmp_path / "figures_3_0.json").exists()
+
+
+def test_the_command_writes_what_it_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
+    monkeypatch.setattr(REGISTRY["tanh"], "vjp", lambda g, y, x: (g * 2 * (1 - y * y),))
+    assert main(["--graphs", "48", "--out", str(tmp_path)]) == 1
+    files = sorted(tmp_path.glob("difference_0_*.py"))
+    assert files
+    done = subprocess.run([sys.executable, str(files[0])], cwd=root, env={"PYTHONPATH": str(root)}, capture_output=True)
+    assert done.returncode == 0 and done.stdout == b"difference: all is well\n"  # where the rule is right
