@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..ir.aval import Avals
 from ..ir.expr import Graph
 from ..ir.show import show
 from ..ir.trace import tracing
@@ -45,15 +46,18 @@ class Program:
         return "\n".join(["", show(self.graph), *values])
 
 
-def draw_program(below: Below, *, steps: int = 10, gradient: bool = False, smooth: bool = False) -> Program:
+def draw_program(
+    below: Below, *, steps: int = 10, gradient: bool = False, smooth: bool = False, control: bool = False
+) -> Program:
     """A random program of up to ``steps`` steps.
 
     smooth: one number, differentiable everywhere. gradient: a loss and its gradients with respect to the float inputs.
+    control: with ops that run graphs, too: conditions and loops.
     """
     differentiated: tuple[int, ...] = ()
     with tracing() as trace:
         floats = "float64" if smooth or below(3) < 2 else "float32"
-        maker = Maker(below, trace, floats, smooth, whole_gradient=smooth and not gradient)
+        maker = Maker(below, trace, floats, smooth, control, whole_gradient=smooth and not gradient)
         maker.inputs()
         for _ in range(1 + below(steps)):
             maker.step()
@@ -68,5 +72,6 @@ def draw_program(below: Below, *, steps: int = 10, gradient: bool = False, smoot
         else:
             outputs = maker.outputs()
         graph = trace.graph(outputs)
-    single = any(node.dtype == np.float32 for node in graph.nodes())
+    avals = [part for n in graph.nodes() for part in (n.aval.parts if isinstance(n.aval, Avals) else (n.aval,))]
+    single = any(aval.dtype == np.float32 for aval in avals)
     return Program(graph, maker.values, 2e-3 if single else 1e-7, differentiated)

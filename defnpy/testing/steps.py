@@ -54,9 +54,13 @@ __all__ = ["Maker", "table"]
 
 
 @functools.cache
-def table(smooth: bool) -> tuple[tuple[Op, tuple[int, ...]], ...]:
-    """Every op of the registry and the numbers of its test cases; smooth: those with a derivative at their operands."""
-    ops = [op for op in REGISTRY.values() if op.cases and not op.effect and (op.vjp is not None or not smooth)]
+def table(smooth: bool, control: bool) -> tuple[tuple[Op, tuple[int, ...]], ...]:
+    """Every op of the registry and the numbers of its test cases.
+
+    smooth: only what has a derivative at its operands. control: ops that run graphs, too.
+    """
+    ops = [op for op in REGISTRY.values() if op.cases and not op.effect and (control or not op.graphs)]
+    ops = [op for op in ops if op.vjp is not None or not smooth]
     rows = [(op, tuple([i for i, case in enumerate(op.cases) if case.smooth or not smooth])) for op in ops]
     return tuple([(op, numbers) for op, numbers in rows if numbers])
 
@@ -95,7 +99,7 @@ class Maker(Choices):
 
     def from_table(self) -> None:
         """Any op there is, on operands of one of its own cases; a differentiable one also depends on earlier values."""
-        op, numbers = self.pick(table(self.smooth))
+        op, numbers = self.pick(table(self.smooth, self.control))
         number = self.pick(numbers)
         arrays, sizes = drawn(op, number, self.floats, self.below(20))
         operands = []

@@ -528,3 +528,14 @@ def test_a_reference_that_forgets_nothing_is_noticed(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(Evaluator, "__init__", hoarding)
     assert alive_at_once(30, monkeypatch) == 30
+
+
+def test_the_source_of_an_op_with_several_results() -> None:
+    """One of them is read: it is told from the node by identity, not by the operator ``==`` of traced values."""
+
+    def second(x: Any) -> Any:
+        return REGISTRY["qr"](x, mode="reduced")[1]
+
+    lines = dp.defn(second, backend="cpu").source(dp.ones((3, 3))).splitlines()
+    assert any("= qr(x, mode='reduced')  # of defnpy's reference" in line for line in lines)
+    assert any("[1], order='C')" in line for line in lines)

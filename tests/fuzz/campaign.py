@@ -36,7 +36,8 @@ def is_smooth(number: int) -> bool:
 
 def numbered(seed: int, number: int) -> Program:
     """A program by its number, the same on every run."""
-    return draw_program(random.Random(f"{seed}:{number}").randrange, steps=STEPS, smooth=is_smooth(number))
+    below = random.Random(f"{seed}:{number}").randrange
+    return draw_program(below, steps=STEPS, smooth=is_smooth(number), control=True)
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from defnpy.ir.trace import tracing
 from defnpy.testing.programs import Program
 from tests.fuzz.checks import CHECKS, Unreliable, derive
 
-__all__ = ["Unprintable", "check", "fails", "program_of", "shrink", "spelled"]
+__all__ = ["Unprintable", "check", "closed", "fails", "program_of", "shrink", "spelled"]
 
 LEAVES = ("parameter", "constant")
 
@@ -125,27 +125,14 @@ def _plainer_inputs(program: Program, wrong: Callable[[Program], bool]) -> Progr
 
 
 class Unprintable(Exception):
-    """A static parameter that cannot be written as Python, a graph for one."""
+    """A static parameter that cannot be written as Python."""
 
 
 def spelled(program: Program, name: str, seed: int, smooth: bool, message: str) -> str:
     """A Python file that runs the program and checks it."""
-    names: dict[Expr, str] = {node: f"in{i}" for i, node in enumerate(program.graph.inputs)}
-    lines = []
-    for node in program.graph.nodes():
-        if node in names:
-            continue
-        if node.op.name == "constant":
-            names[node] = _value(node.kwargs["value"])
-            continue
-        names[node] = f"x{len(lines)}"
-        arguments = [names[arg] for arg in node.args] + [f"{k}={_value(v)}" for k, v in node.params]
-        call = f'op["{node.op.name}"]({", ".join(arguments)})'
-        if node.op.name == "item":
-            call = f"{names[node.args[0]]}[{node.kwargs['index']}]"
-        lines.append(f"{names[node]} = {call}")
+    functions: dict[str, str] = {}
+    _function("program", program.graph, functions)
     arrays = [f"np.array({x.tolist()!r}, {str(x.dtype)!r}).reshape({x.shape})," for x in program.inputs]
-    body = "\n".join([*lines, f"return [{', '.join(names[y] for y in program.graph.outputs)}]"])
     return f'''"""Found by tests.fuzz.
 
 {message}
@@ -155,13 +142,9 @@ import numpy as np
 from numpy import inf, nan
 
 from defnpy.ir.op import REGISTRY as op
-from tests.fuzz.shrink import check
+from tests.fuzz.shrink import check, closed
 
-
-def program({", ".join(f"in{i}" for i in range(len(program.inputs)))}):
-{textwrap.indent(body, "    ")}
-
-
+{"".join(chr(10) + text + chr(10) for text in functions.values())}
 INPUTS = [
 {textwrap.indent(chr(10).join(arrays), "    ")}
 ]
@@ -171,24 +154,53 @@ if __name__ == "__main__":
 '''
 
 
-def _value(value: Any) -> str:
+def _function(name: str, graph: Graph, functions: dict[str, str]) -> None:
+    """A graph as a Python function of its inputs, after those of the graphs that it runs."""
+    names: dict[Expr, str] = {node: f"in{i}" for i, node in enumerate(graph.inputs)}
+    lines = []
+    for node in graph.nodes():
+        if node in names:
+            continue
+        if node.op.name == "constant":
+            names[node] = _value(node.kwargs["value"], functions)
+            continue
+        names[node] = f"x{len(lines)}"
+        arguments = [names[arg] for arg in node.args] + [f"{k}={_value(v, functions)}" for k, v in node.params]
+        call = f'op["{node.op.name}"]({", ".join(arguments)})'
+        if node.op.name == "item":
+            call = f"{names[node.args[0]]}[{node.kwargs['index']}]"
+        lines.append(f"{names[node]} = {call}")
+    body = "\n".join([*lines, f"return [{', '.join(names[y] for y in graph.outputs)}]"])
+    functions[name] = f"def {name}({', '.join(names[x] for x in graph.inputs)}):\n{textwrap.indent(body, '    ')}\n"
+
+
+def _value(value: Any, functions: dict[str, str]) -> str:
     if isinstance(value, Literal):
         return f"np.{value.value.dtype.name.replace('bool', 'bool_')}({value.value!s})"
     if isinstance(value, np.dtype):
         return f"np.dtype({value.name!r})"
     if isinstance(value, tuple):
-        return f"({', '.join(map(_value, value))}{',' if len(value) == 1 else ''})"
+        return f"({', '.join(_value(v, functions) for v in value)}{',' if len(value) == 1 else ''})"
+    if isinstance(value, Graph):
+        name = f"graph{len(functions)}"
+        functions[name] = ""  # taken, while the graph may hold others
+        _function(name, value, functions)
+        return f"closed({name}, {[(x.shape, x.dtype.name) for x in value.inputs]})"
     if value is None or isinstance(value, (bool, int, float, str)):
         return repr(value)
     raise Unprintable(f"{type(value).__name__} {value!r}")
 
 
+def closed(function: Callable[..., Sequence[Any]], avals: Sequence[tuple[tuple[int, ...], str]]) -> Graph:
+    """The graph of a function of inputs of these shapes and dtypes."""
+    with tracing() as trace:
+        inputs = [trace.parameter(Aval(shape, np.dtype(dtype)), f"x{i}") for i, (shape, dtype) in enumerate(avals)]
+        return trace.graph([trace.lift(y) for y in function(*inputs)])
+
+
 def program_of(function: Callable[..., Sequence[Any]], inputs: Sequence[np.ndarray], tolerance: float) -> Program:
     """A function of the inputs as a program."""
-    with tracing() as trace:
-        parameters = [trace.parameter(Aval(x.shape, x.dtype), f"in{i}") for i, x in enumerate(inputs)]
-        graph = trace.graph([trace.lift(y) for y in function(*parameters)])
-    return Program(graph, list(inputs), tolerance)
+    return Program(closed(function, [(x.shape, x.dtype.name) for x in inputs]), list(inputs), tolerance)
 
 
 def check(
