@@ -47,7 +47,7 @@ class Choices:
     trace: Trace
     floats: str = "float64"
     smooth: bool = False  # only steps with a derivative everywhere
-    control: bool = False  # ops that run graphs, too
+    table: bool = False  # any op of the registry, too
     whole_gradient: bool = False  # no stop_grad: differences see through it
     values: list[np.ndarray] = field(default_factory=list)
     pool: list[Item] = field(default_factory=list)

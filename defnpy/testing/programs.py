@@ -47,17 +47,17 @@ class Program:
 
 
 def draw_program(
-    below: Below, *, steps: int = 10, gradient: bool = False, smooth: bool = False, control: bool = False
+    below: Below, *, steps: int = 10, gradient: bool = False, smooth: bool = False, table: bool = False
 ) -> Program:
     """A random program of up to ``steps`` steps.
 
     smooth: one number, differentiable everywhere. gradient: a loss and its gradients with respect to the float inputs.
-    control: with ops that run graphs, too: conditions and loops.
+    table: with steps that are any op of the registry on operands of its own cases, linear algebra and loops too.
     """
     differentiated: tuple[int, ...] = ()
     with tracing() as trace:
         floats = "float64" if smooth or below(3) < 2 else "float32"
-        maker = Maker(below, trace, floats, smooth, control, whole_gradient=smooth and not gradient)
+        maker = Maker(below, trace, floats, smooth, table, whole_gradient=smooth and not gradient)
         maker.inputs()
         for _ in range(1 + below(steps)):
             maker.step()

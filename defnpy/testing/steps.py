@@ -54,13 +54,9 @@ __all__ = ["Maker", "table"]
 
 
 @functools.cache
-def table(smooth: bool, control: bool) -> tuple[tuple[Op, tuple[int, ...]], ...]:
-    """Every op of the registry and the numbers of its test cases.
-
-    smooth: only what has a derivative at its operands. control: ops that run graphs, too.
-    """
-    ops = [op for op in REGISTRY.values() if op.cases and not op.effect and (control or not op.graphs)]
-    ops = [op for op in ops if op.vjp is not None or not smooth]
+def table(smooth: bool) -> tuple[tuple[Op, tuple[int, ...]], ...]:
+    """Every op of the registry and the numbers of its test cases; smooth: those with a derivative at their operands."""
+    ops = [op for op in REGISTRY.values() if op.cases and not op.effect and (op.vjp is not None or not smooth)]
     rows = [(op, tuple([i for i, case in enumerate(op.cases) if case.smooth or not smooth])) for op in ops]
     return tuple([(op, numbers) for op, numbers in rows if numbers])
 
@@ -91,15 +87,16 @@ class Maker(Choices):
         steps = [
             self.unary, self.binary, self.normalise, self.reduce, self.movement, self.binary, self.reduce,
             self.expand, self.product, self.pick_elements, self.softmax, self.positions, self.join, self.idle,
-            self.from_table, self.from_table,
         ]  # fmt: skip
         if not self.smooth:
             steps += [self.choose, self.cast, self.compare, self.scatter, self.whole]
+        if self.table:
+            steps += [self.from_table, self.from_table]
         self.pick(steps)()
 
     def from_table(self) -> None:
         """Any op there is, on operands of one of its own cases; a differentiable one also depends on earlier values."""
-        op, numbers = self.pick(table(self.smooth, self.control))
+        op, numbers = self.pick(table(self.smooth))
         number = self.pick(numbers)
         arrays, sizes = drawn(op, number, self.floats, self.below(20))
         operands = []

@@ -37,7 +37,7 @@ def is_smooth(number: int) -> bool:
 def numbered(seed: int, number: int) -> Program:
     """A program by its number, the same on every run."""
     below = random.Random(f"{seed}:{number}").randrange
-    return draw_program(below, steps=STEPS, smooth=is_smooth(number), control=True)
+    return draw_program(below, steps=STEPS, smooth=is_smooth(number), table=True)
 
 
 @contextlib.contextmanager
