@@ -1,7 +1,8 @@
 """What is written in terms of simpler ops before the graph is cut into kernels: convolution, pooling, padding.
 
 A convolution becomes the matrix product that it is. Its columns, the windows of the padded image, are a view, which the
-scheduler has copied once for all products that read it. The largest element of a window is a chain of comparisons of
+scheduler has copied once for all products that read it. Its transpose is one too, or a product whose columns are added
+up. The largest element of a window is a chain of comparisons of
 slices of the image, one slice for each element of a window. An array with padding, or joined of others, is put together
 of parts, which the kernels that compute them store at their places.
 """
@@ -21,7 +22,7 @@ from ..ir.op import Literal
 from ..ir.trace import tracing
 from ..ops.contract import dot_general
 from ..ops.elementwise import add, maximum, where
-from ..ops.linear import broadcast_to, iota, permute_dims, place, reshape, slice_, sum_
+from ..ops.linear import broadcast_to, flip, iota, permute_dims, place, reshape, slice_, sum_
 from ..ops.logic import equal, greater_equal, less, logical_and, logical_not, logical_or
 from ..ops.reduce import max_
 from ..ops.window import lowest, overlap_add, taps, windows
@@ -31,6 +32,7 @@ __all__ = ["expand"]
 
 TAPS = 16  # elements of a window that are compared one by one, in straight-line code
 BELOW = 5  # elementwise ops in a row below which a slice is taken
+WIDER = 4  # so many times as many channels may be convolved back into few, before their columns take too much memory
 PARTS = 16  # a sum over a batch is taken in at most so many parts, whatever the number of threads
 
 Rule = Callable[..., Any]
@@ -125,6 +127,11 @@ def _within(x: Any, size: shapes.Shape, padding: shapes.Pairs) -> Any:
     return x if x.shape[lead:] == size else slice_(x, starts=starts, stops=stops, steps=(1,) * x.ndim)
 
 
+def _copied(x: Any) -> Any:
+    """``x`` as an array of its own and no view: to be copied once here, not once for each of its readers."""
+    return place(x, shape=x.shape, starts=((0,) * x.ndim,), steps=((1,) * x.ndim,), value=0)
+
+
 # -- matrix products --------------------------------------------------------------------------------------------------
 
 
@@ -193,6 +200,14 @@ def _conv(x: Any, w: Any, *, strides: Any, padding: Any, dilation: Any, groups: 
 def _conv_transpose(y: Any, w: Any, *, strides: Any, padding: Any, dilation: Any, groups: int, size: Any) -> Any:
     if w.dtype.kind != "f":
         return None
+    reach = tuple(extent - 1 for extent in shapes.extents(w.shape[2:], dilation))
+    around = tuple((r - low, r - high) for r, (low, high) in zip(reach, padding, strict=True))
+    few = w.shape[0] <= WIDER * w.shape[1]
+    if groups == 1 and few and set(strides) == {1} and min(map(min, around)) >= 0:
+        # Windows that move by one: every pixel sees the outputs around it through the kernel turned around. That is a
+        # convolution, whose columns are copied; columns that are added back take several times as long.
+        turned = permute_dims(flip(w, axis=tuple(range(2, w.ndim))), axes=(1, 0, *range(2, w.ndim)))
+        return _conv(y, _copied(turned), strides=strides, padding=around, dilation=dilation, groups=1)
     n, stack = y.shape[0], _stack(groups)
     channels = ((len(stack[0]),), (len(stack[0]),))
     product = _product(_for_each(w, n, groups), _grouped(y, 1, groups), contract=channels, batch=stack)

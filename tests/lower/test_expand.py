@@ -19,7 +19,7 @@ from defnpy.lower.program import CallStep, KernelStep, ProductStep, lower
 from defnpy.ops.window import max_select, max_unpool
 from defnpy.passes.pipeline import optimize
 
-IMAGES, FILTERS = dp.spec((4, 2, 8, 8)), dp.spec((6, 2, 3, 3))
+IMAGES, FILTERS, OUTPUTS = dp.spec((4, 2, 8, 8)), dp.spec((6, 2, 3, 3)), dp.spec((4, 6, 6, 6))
 MADE = {"pad", "concat", "conv", "conv_transpose", "conv_weight", "max_pool", "max_select", "max_unpool"}
 
 
@@ -52,7 +52,17 @@ CASES: dict[str, tuple[Callable[..., Any], list[Any], str]] = {
     "padded pool": (lambda x: dp.max_pool(x, 3, strides=2, padding=1), [IMAGES], "KK"),
     "mean pool": (lambda x: dp.mean_pool(x, 2), [IMAGES], "K"),
     "gradient of a pool": (gradients(lambda x: dp.max_pool(dp.relu(x), 2), 1), [IMAGES], "K"),
-    "transposed": (lambda y, w: dp.conv_transpose(y, w), [dp.spec((4, 6, 6, 6)), FILTERS], "PK"),
+    "transposed": (lambda y, w: dp.conv_transpose(y, w), [OUTPUTS, FILTERS], "KKKP"),
+    "transposed, without padding": (lambda y, w: dp.conv_transpose(y, w, padding=2), [OUTPUTS, FILTERS], "KKP"),
+    "transposed, more padding than a window": (
+        lambda y, w: dp.conv_transpose(y, w, padding=3),
+        [OUTPUTS, FILTERS],
+        "PKK",
+    ),
+    "transposed, dilated": (lambda y, w: dp.conv_transpose(y, w, padding=1, dilation=2), [OUTPUTS, FILTERS], "KKKP"),
+    "transposed, apart": (lambda y, w: dp.conv_transpose(y, w, strides=2), [OUTPUTS, FILTERS], "PK"),
+    "transposed into few": (lambda y, w: dp.conv_transpose(y, w), [OUTPUTS, dp.spec((6, 1, 3, 3))], "PK"),
+    "transposed by one element": (lambda y, w: dp.conv_transpose(y, w), [OUTPUTS, dp.spec((6, 2, 1, 1))], "KP"),
     "concat": (lambda x, y: dp.concat([x * 2, dp.exp(y)]), [dp.spec((2, 3)), dp.spec((4, 3))], "KK"),
     "parts of one kernel": (lambda x: dp.concat([x * 2, dp.exp(x)], axis=1), [dp.spec((2, 3))], "K"),
     "the same twice": (lambda x: dp.concat([x, x]), [dp.spec((2, 3))], "K"),
@@ -89,9 +99,9 @@ def test_a_graph_without_such_ops_stays_as_it_is() -> None:
 def test_a_convolution_and_its_weights_gradient_share_the_columns() -> None:
     made = program(gradients(lambda x, w: dp.conv(x, w)), IMAGES, FILTERS)
     columns = [t for t in made.temporaries if t.shape == (4, 2, 3, 3, 6, 6)]
-    assert len(columns) == 2  # those of the images, and those of their gradient
+    assert len(columns) == 1  # those of the images; their gradient has columns of its own, of the outputs
     products = [s.product for s in made.steps if isinstance(s, ProductStep)]
-    assert sorted((p.outer, p.inner, p.k) for p in products) == [(4, 1, 6), (4, 1, 18), (4, 1, 36)]
+    assert sorted((p.outer, p.inner, p.k) for p in products) == [(4, 1, 18), (4, 1, 36), (4, 1, 54)]
 
 
 def test_groups_are_inner_pairs_and_no_kernel_is_copied() -> None:
