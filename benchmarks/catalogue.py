@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from .harness.work import Work
-from .peers import convnet, deep_mlp, elementwise, numerical_gradient, optimizers, rows, two_layer
+from .peers import convnet, deep_mlp, elementwise, numerical_gradient, optimizers, regularised, rows, two_layer
 
 ORDER = (
-    "two_layer two_layer_wide optimizers convnet chain_costly chain_cheap softmax layer_norm sum_of_squares sum_axis_0 "
-    "deep_mlp call first_step compile_time numerical_gradient memory batch_curve depth_curve elements_curve"
+    "two_layer two_layer_wide optimizers regularised convnet chain_costly chain_cheap softmax layer_norm "
+    "sum_of_squares sum_axis_0 deep_mlp call first_step compile_time numerical_gradient memory batch_curve "
+    "depth_curve elements_curve"
 ).split()
-_MODULES = (two_layer, optimizers, convnet, elementwise, rows, deep_mlp, numerical_gradient)
+_MODULES = (two_layer, optimizers, regularised, convnet, elementwise, rows, deep_mlp, numerical_gradient)
 
 WORKS: dict[str, Work] = {
     work.name: work
