@@ -1,4 +1,4 @@
-"""Flux's tutorial: layers as closures, structs, from the library; any function is one.
+"""Flux's tutorial: layers as closures, as structs, from the library, or any function.
 
 A layer is a function with numbers in it. The tutorial builds it three times: by a function that returns a closure, by
 a struct that can be called, and finds that the library's ``Dense`` is no more than that; then it stacks them by hand,

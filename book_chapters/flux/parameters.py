@@ -1,4 +1,4 @@
-"""Flux's guide: implicit parameters and mutating steps made explicit; no bias.
+"""Flux's guide: parameters made explicit, a step that mutates nothing, a layer without bias.
 
 The guide tells Flux which arrays are parameters (``Flux.params(W, b)``), differentiates a function of no argument, and
 looks gradients up by the identity of the array. What is differentiated is then written nowhere in the function, and
