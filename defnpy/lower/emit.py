@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -13,6 +11,7 @@ from ..ir.expr import Expr
 from ..ops.convert import astype
 from ..shapes import Shape
 from ..source import Location
+from .emitted import FAILED, Emitted
 from .fuse import FILLED, Group, Schedule
 from .kernel import (
     Bound,
@@ -44,28 +43,7 @@ from .views import FLAT_VIEWS, VIEWS, fold_kind, folded_index, folded_shape, ind
 
 __all__ = ["FAILED", "Emitted", "emit"]
 
-FAILED = "failed_index"
 SHORT = 64  # a loop over so many elements is better compiled for their number
-
-
-@dataclass
-class Emitted:
-    """A kernel and what a call must pass.
-
-    buffers: for every buffer of the kernel the node whose memory it is, the number of elements of a scratch row, or
-        another temporary.
-    sizes: the values of the size arguments. checks: the node and axis behind each status code of a bounds check.
-    """
-
-    kernel: Kernel
-    buffers: list[Any]
-    sizes: list[int]
-    checks: list[tuple[Expr, int]]
-
-    @property
-    def lengths(self) -> dict[str, int]:
-        """The sizes by name."""
-        return dict(zip(self.kernel.sizes, self.sizes, strict=True))
 
 
 def emit(group: Group, plan: Schedule, stored: set[Expr], names: dict[Expr, str], title: str) -> Emitted:

@@ -13,6 +13,7 @@ The rule, in full. Nodes are taken in the order in which library calls need them
 * An array put together of parts (pad and concat are such) is never computed on its own either: each part is stored at
   its place by the kernel that computes it.
 * What is computed of ``after(x, gate)`` joins no group before the one that makes the gate.
+* A loop over single numbers is a kernel of its own.
 * Everything else is a library call: matrix products go to BLAS, other ops to their reference body. So do ops on arrays
   whose size only the running program knows.
 
@@ -22,6 +23,7 @@ keeps the schedule free of cycles and the whole walk linear.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -31,6 +33,7 @@ from ..ir.expr import Expr, Graph, is_open, topological
 from ..ops.mark import stop_grad
 from ..shapes import Shape
 from .products import COPIED, arrange
+from .scalars import fits, source_of
 from .views import (
     ELSEWHERE,
     FLAT_VIEWS,
@@ -102,12 +105,14 @@ class Schedule:
     """The items in order.
 
     place: where each computed node is computed; of an array put together of parts, the last of the groups that do it.
-    inline: nodes that their readers recompute. stored: computed nodes that somebody reads from memory.
-    parts: members of groups that stand for a part of another node. fillers: who writes what no part covers.
+    loops: calls that are kernels of single numbers. inline: nodes that their readers recompute.
+    stored: computed nodes that somebody reads from memory. parts: members of groups that stand for a part of another
+    node. fillers: who writes what no part covers.
     """
 
     items: list[Group | Call]
     place: dict[Expr, Group | Call]
+    loops: set[Expr]
     inline: set[Expr]
     stored: set[Expr]
     parts: dict[Expr, Part]
@@ -141,6 +146,7 @@ class _Scheduler:
         self.fillers: dict[Expr, Group] = {}
         self.dynamic = _dynamic(graph)
         self.gated = any(node.op.name == "after" for node in graph.nodes())
+        self.loops = {node for node in graph.nodes() if node.op.graphs and fits(node)}
         self.needed = self._buffers()
         self.stored = set(graph.outputs)
 
@@ -148,7 +154,9 @@ class _Scheduler:
         """Nodes that must lie in memory whatever the fusion: outputs, and what library calls read."""
         needed = set(self.graph.outputs)
         for node in self.graph.nodes():
-            if self._kind(node) == "call":
+            if node in self.loops:
+                needed.update(base for base in map(source_of, node.args) if base.op.name != "constant")
+            elif self._kind(node) == "call":
                 read = [self._viewed(arg, node) for arg in node.args]
                 # A call is handed numbers as they are.
                 needed.update(base for base in read if base.op.name != "constant")
@@ -171,6 +179,8 @@ class _Scheduler:
             return "leaf"
         if op.name == "item":
             return "item"
+        if node in self.loops:
+            return "loop"
         if node in self.dynamic:
             return "call"
         if op.name in VIEWS:
@@ -186,11 +196,12 @@ class _Scheduler:
     def run(self) -> Schedule:
         for node in self._order():
             kind = self._kind(node)
-            if kind == "call":
+            if kind in ("call", "loop"):
                 call = Call(node, len(self.items), [] if isinstance(node.aval, Avals) else [node])
                 self.place[node] = call
                 self.items.append(call)
-                self.stored.update(viewed(arg, VIEWS, self.place) for arg in node.args)
+                seen = source_of if kind == "loop" else functools.partial(viewed, views=VIEWS, place=self.place)
+                self.stored.update(map(seen, node.args))
             elif kind == "item":
                 producer = self.place[node] = self.place[node.args[0]]
                 assert isinstance(producer, Call)
@@ -201,7 +212,7 @@ class _Scheduler:
                 self._group(node)
             elif kind in ("view", "leaf") and node in self.needed and node.op.name != "parameter":
                 self._group(node)  # a copy
-        return Schedule(self.items, self.place, set(self.cost), self.stored, self.parts, self.fillers)
+        return Schedule(self.items, self.place, self.loops, set(self.cost), self.stored, self.parts, self.fillers)
 
     def _order(self) -> list[Expr]:
         """The nodes as library calls need them, the rest at the end: what is computed late can join later loops.
@@ -212,7 +223,7 @@ class _Scheduler:
         nodes = self.graph.nodes()
         if self.gated:
             nodes = topological((*self.graph.effects, *reversed(self.graph.outputs)))
-        return topological([n for n in nodes if self._kind(n) == "call"] + nodes)
+        return topological([n for n in nodes if self._kind(n) in ("call", "loop")] + nodes)
 
     def _inlined(self, node: Expr) -> bool:
         if node.size != 1 or node in self.needed or node.op.name == "gather":

@@ -18,9 +18,34 @@ from ..dtypes import DType
 from ..ir.op import Op
 
 __all__ = [
-    "Bound", "Buffer", "Compute", "Fold", "FoldStore", "Index", "Kernel", "Literal", "Load", "Loop", "Operand",
-    "Position", "Set", "Statement", "Store", "Term", "affine", "collapse", "executions",
-    "identity", "leaves_many_over", "parallel_variable", "sizes_in", "slides", "structure", "walk",
+    "Assign",
+    "Bound",
+    "Buffer",
+    "Compute",
+    "Fold",
+    "FoldStore",
+    "Index",
+    "Kernel",
+    "Literal",
+    "Load",
+    "Loop",
+    "Operand",
+    "Position",
+    "Set",
+    "Statement",
+    "Store",
+    "Term",
+    "While",
+    "affine",
+    "collapse",
+    "executions",
+    "identity",
+    "leaves_many_over",
+    "parallel_variable",
+    "sizes_in",
+    "slides",
+    "structure",
+    "walk",
 ]  # fmt: skip
 
 
@@ -151,7 +176,25 @@ class Loop:
     body: list[Statement] = field(default_factory=list)
 
 
-Statement = Compute | Position | Load | Bound | Store | Set | Fold | FoldStore | Loop
+@dataclass
+class Assign:
+    """``name = value``, a variable that changes."""
+
+    name: str
+    dtype: DType
+    value: Operand
+
+
+@dataclass
+class While:
+    """``while True``: the statements of ``test``, the end unless ``condition``, the statements of ``body``."""
+
+    test: list[Statement]
+    condition: Operand
+    body: list[Statement]
+
+
+Statement = Compute | Position | Load | Bound | Store | Set | Fold | FoldStore | Loop | Assign | While
 
 
 @dataclass
@@ -185,13 +228,17 @@ def walk(body: list[Statement]) -> Iterator[Statement]:
         yield statement
         if isinstance(statement, Loop):
             yield from walk(statement.body)
+        elif isinstance(statement, While):
+            yield from walk([*statement.test, *statement.body])
 
 
 def executions(body: list[Statement], sizes: dict[str, int], times: int = 1) -> Iterator[tuple[Statement, int]]:
-    """All statements but loops, and how often each is carried out."""
+    """All statements but loops, and how often each is carried out: once, where only the running program knows."""
     for statement in body:
         if isinstance(statement, Loop):
             yield from executions(statement.body, sizes, times * sizes[statement.size])
+        elif isinstance(statement, While):
+            yield from executions([*statement.test, *statement.body], sizes, times)
         else:
             yield statement, times
 
@@ -321,6 +368,14 @@ def structure(kernel: Kernel) -> str:
                 yield f"for {number(s.variable)} {number(s.size)} {{"
                 yield from lines(s.body)
                 yield "}"
+            elif isinstance(s, While):
+                yield "while {"
+                yield from lines(s.test)
+                yield f"}} {operand(s.condition)} {{"
+                yield from lines(s.body)
+                yield "}"
+            elif isinstance(s, Assign):
+                yield f"{number(s.name)}:{s.dtype.char}:={operand(s.value)}"
             elif isinstance(s, Compute):
                 args = ",".join(map(operand, s.args))
                 dtypes = "".join([d.char for d in s.dtypes])

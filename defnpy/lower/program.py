@@ -18,6 +18,7 @@ from .fuse import Call, Schedule, schedule
 from .memory import Request, aligned, plan
 from .partial import in_parts
 from .products import Product, product
+from .scalars import loop_kernel
 from .threads import crew, share
 from .views import VIEWS, viewed
 
@@ -118,27 +119,31 @@ def lower(graph: Graph, threads: int = 1, donated: Collection[int] = ()) -> Prog
     requests: list[Request] = []
     first: dict[Expr, int] = {}
     last: dict[Expr, int] = {}
-    products: set[Expr] = set()
+    native: set[Expr] = set()  # results of calls that are steps of the program
     outputs = set(graph.outputs)
     given = {graph.inputs[i] for i in donated} - outputs
     last_read = _last_reads(planned) if given else {}
     given &= last_read.keys()
     for number, item in enumerate(planned.items):
-        if isinstance(item, Call):
+        if isinstance(item, Call) and item.node not in planned.loops:
             found = product(item.node, planned.place) if item.node.op.family == "contraction" else None
             program.steps.append(
                 CallStep(item.node, item.results) if found is None else ProductStep(found, crew(found, threads))
             )
             if found is not None:
-                products.add(item.node)
+                native.add(item.node)
             written, read = item.results, [viewed(arg, VIEWS, planned.place) for arg in item.node.args]
         else:
-            whole = emit(
-                item, planned, {n for n in item.depth if n in planned.stored}, names, f"kernel_{len(program.steps)}"
-            )
-            free = {node for node in given if last_read[node] == number}
-            whole, taken = in_place(whole, free, {n for n in item.depth if n in outputs})
-            program.donated |= taken
+            title = f"kernel_{len(program.steps)}"
+            if isinstance(item, Call):
+                whole, own = loop_kernel(item.node, item.results, names, title), set(item.results)
+                native |= own
+            else:
+                own = set(item.depth)
+                whole = emit(item, planned, {n for n in item.depth if n in planned.stored}, names, title)
+                free = {node for node in given if last_read[node] == number}
+                whole, taken = in_place(whole, free, {n for n in item.depth if n in outputs})
+                program.donated |= taken
             for emitted in in_parts(whole) or (whole,):
                 extent, team, grain = share(emitted, threads)
                 scratch = []
@@ -156,14 +161,14 @@ def lower(graph: Graph, threads: int = 1, donated: Collection[int] = ()) -> Prog
                     requests.append(Request(count * each, number, number))
                 program.steps.append(KernelStep(emitted, scratch, extent, team, grain))
             nodes = [source for source in whole.buffers if isinstance(source, Expr)]
-            written, read = [n for n in nodes if n in item.depth], [n for n in nodes if n not in item.depth]
+            written, read = [n for n in nodes if n in own], [n for n in nodes if n not in own]
         for node in written:
             first.setdefault(node, number)
             last[node] = number
         for node in read:
             last[node] = number
     for node in first:
-        calls = isinstance(planned.place[node], Call) and node not in products
+        calls = isinstance(planned.place[node], Call) and node not in native
         if calls:
             continue
         if node in outputs:

@@ -124,3 +124,97 @@ def test_the_source_shows_the_body():
     f = dp.defn(lambda x, n: dp.fori_loop(0, n, lambda i, x: dp.tanh(x) * 2.0, x))
     text = f.source(dp.ones((3, 4)), 5)
     assert "body of" in text and "tanh(" in text and "<graph" not in text
+
+
+# -- loops over single numbers: one kernel -----------------------------------------------------------------------------
+
+
+def collatz(n):
+    return dp.while_loop(
+        lambda c: c[0] > 1, lambda c: (dp.where(c[0] % 2 == 0, c[0] // 2, 3 * c[0] + 1), c[1] + 1), (n, 0)
+    )[1]
+
+
+def logistic(x, n):
+    return dp.fori_loop(0, n, lambda i, x: 3.7 * x * (1 - x), x)
+
+
+def swapped(x, n):
+    return dp.fori_loop(0, n, lambda i, c: (c[1], c[0], c[2] + i), (x, 2 * x, 0))
+
+
+def nested(x, n):
+    def outer(i, c):
+        c = dp.fori_loop(0, i, lambda j, c: dp.sin(c) + 0.1 * j, c)
+        return dp.while_loop(lambda c: c > 0.5, lambda c: c * 0.7, c)
+
+    return dp.fori_loop(0, n, outer, x)
+
+
+def elements(x, table, n):
+    def step(i, c):
+        return c * 0.5 + table[i % 3, (i + 1) % 2] + table[1, 1] + table.reshape(-1)[i % 6]
+
+    return dp.fori_loop(0, n, step, x)
+
+
+def sequences(xs, reverse):
+    return dp.scan(lambda c, x: (c * 0.5 + x, (dp.exp(c), c > x)), 0.1, xs, reverse=reverse)
+
+
+def chosen(x, n):
+    def step(i, c):
+        return dp.cond([(c > 2, lambda c: c - 2), (c > 1, lambda c: c * c)], lambda c: c + 0.3, c)
+
+    return dp.fori_loop(0, n, step, x)
+
+
+def reversed_dynamic(x, n):
+    return dp.grad(lambda x: dp.while_loop(lambda c: c[1] < n, lambda c: (dp.sin(c[0]) + x, c[1] + 1), (x, 0))[0])(x)
+
+
+TABLE = dp.asarray(np.arange(6.0).reshape(3, 2) / 7)
+SCALAR = [
+    (collatz, (27,)),
+    (logistic, (dp.asarray(0.3, dtype=F64), 50)),
+    (logistic, (dp.asarray([[0.3]]), 20)),
+    (swapped, (dp.asarray(0.3, dtype=F64), 5)),
+    (nested, (dp.asarray(0.9, dtype=F64), 6)),
+    (elements, (dp.asarray(0.0, dtype=F64), TABLE, 9)),
+    (lambda xs: sequences(xs, False), (dp.asarray(np.arange(5.0), dtype=F64),)),
+    (lambda xs: sequences(xs, True), (dp.asarray(np.arange(5.0), dtype=F64),)),
+    (chosen, (dp.asarray(0.1, dtype=F64), 13)),
+]
+
+
+@pytest.mark.parametrize(("function", "args"), SCALAR)
+def test_a_loop_over_numbers_is_one_kernel(function, args):
+    agree(function, *args, rtol=1e-11)
+    steps = dp.defn(lambda *xs: function(*xs)).compile(*args).steps()
+    assert "call" not in [step.kind for step in steps]
+    assert any("while True:" in step.source for step in steps)
+
+
+@pytest.mark.parametrize(("function", "args"), SCALAR)
+def test_both_renderers_make_the_same_loop(function, args):
+    pytest.importorskip("numba", reason="the second renderer")
+    expected = dp.defn(lambda *xs: function(*xs))(*args)
+    with dp.config(renderer="numba"):
+        found = dp.defn(lambda *xs: function(*xs))(*args)
+    for a, b in zip(dp.tree.leaves(found), dp.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12)
+
+
+def test_the_way_back_is_a_kernel_too():
+    x = dp.asarray(0.3, dtype=F64)
+    agree(reversed_dynamic, x, 100, rtol=1e-9)
+    names = [step.source for step in dp.defn(reversed_dynamic).compile(x, 100).steps() if step.kind == "call"]
+    assert names == ["while_loop"]  # its tape grows
+
+
+def test_a_failed_check_in_a_kernel_names_the_line():
+    f = dp.defn(lambda x: dp.fori_loop(0, 5, lambda i, c: c + x[i - 4], 0.0))
+    assert float(f(dp.asarray(np.arange(5.0)))) == 10.0
+    with pytest.raises(IndexingError, match="index -4 is out of bounds for axis 0 of size 3") as caught:
+        f(dp.ones(3))
+    assert "x[i - 4]" in str(caught.value)

@@ -10,6 +10,7 @@ import numpy as np
 
 from ...dtypes import DType
 from ...lower.kernel import (
+    Assign,
     Bound,
     Buffer,
     Compute,
@@ -25,6 +26,7 @@ from ...lower.kernel import (
     Set,
     Statement,
     Store,
+    While,
 )
 from .instructions import Instructions, Value, literal, llvm_type
 from .machine import words
@@ -133,6 +135,8 @@ class _Assembler:
         for statement in body:
             if isinstance(statement, Loop):
                 self._loop(statement)
+            elif isinstance(statement, While):
+                self._while(statement)
             else:
                 self._statement(statement)
 
@@ -159,6 +163,18 @@ class _Assembler:
             self.hints.append(f"!{n} = distinct !{{!{n}, !0}}")
         self._line(f"br i1 %more{n}, label %loop{n}, label %end{n}{hint}")
         self.code.lines.insert(mark, f"  %i{n} = phi i64 [ {first}, %{before} ], [ %next{n}, %{self.block} ]")
+        self._open(f"end{n}")
+
+    def _while(self, loop: While) -> None:
+        self.blocks += 1
+        n = self.blocks
+        self._line(f"br label %test{n}")
+        self._open(f"test{n}")
+        self._run(loop.test)
+        self._line(f"br i1 {self._operand(loop.condition).text}, label %do{n}, label %end{n}")
+        self._open(f"do{n}")
+        self._run(loop.body)
+        self._line(f"br label %test{n}")
         self._open(f"end{n}")
 
     def _bound(self, s: Bound) -> None:
@@ -190,10 +206,11 @@ class _Assembler:
             self.values[s.name] = self._load(*self._place(s.buffer, s.index))
         elif isinstance(s, Store):
             self._store(self._operand(s.value), *self._place(s.buffer, s.index))
-        elif isinstance(s, Set):
+        elif isinstance(s, (Assign, Set)):
             slot = self.totals.get(s.name)
             if slot is None:
-                slot = self.totals[s.name] = Value(f"%total{len(self.slots)}", s.value.dtype)
+                dtype = s.dtype if isinstance(s, Assign) else s.value.dtype
+                slot = self.totals[s.name] = Value(f"%total{len(self.slots)}", dtype)
                 self.slots.append(f"  {slot.text} = alloca {llvm_type(slot.dtype)}")
             self._line(f"store {llvm_type(slot.dtype)} {self._operand(s.value).text}, ptr {slot.text}")
         elif isinstance(s, Fold):

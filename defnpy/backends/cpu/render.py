@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from ...lower.kernel import (
+    Assign,
     Bound,
     Compute,
     Fold,
@@ -19,6 +20,7 @@ from ...lower.kernel import (
     Set,
     Statement,
     Store,
+    While,
 )
 from .dialect import expression, fold, number
 
@@ -64,6 +66,12 @@ def _block(body: list[Statement], name: Name, comments: bool, kinds: dict[str, s
             limits = "first, last" if statement.variable == parallel else name(statement.size)
             yield f"for {name(statement.variable)} in range({limits}):"
             yield from (f"    {line}" for line in _block(statement.body, name, comments, kinds, parallel))
+        elif isinstance(statement, While):
+            yield "while True:"
+            yield from (f"    {line}" for line in _block(statement.test, name, comments, kinds, parallel))
+            yield f"    if not {_operand(statement.condition, name)}:"
+            yield "        break"
+            yield from (f"    {line}" for line in _block(statement.body, name, comments, kinds, parallel))
         else:
             yield from _lines(statement, name, kinds)
 
@@ -83,7 +91,7 @@ def _lines(statement: Statement, name: Name, kinds: dict[str, str]) -> Iterator[
         value = _operand(statement.value, name)
         stored = f"np.uint8({value})" if kinds[statement.buffer] == "b" else value
         yield f"{name(statement.buffer)}[{_index(statement.index, name)}] = {stored}"
-    elif isinstance(statement, Set):
+    elif isinstance(statement, (Assign, Set)):
         yield f"{name(statement.name)} = {_operand(statement.value, name)}"
     elif isinstance(statement, Fold):
         yield f"{name(statement.name)} = {fold(statement.kind, name(statement.name), _operand(statement.value, name))}"
