@@ -15,6 +15,7 @@ from .array.creation import (
     asarray,
     diag,
     empty,
+    empty_like,
     eye,
     from_dlpack,
     full,
@@ -45,6 +46,7 @@ from .array.manipulation import (
     ravel,
     repeat,
     reshape,
+    result_type,
     roll,
     split,
     squeeze,
@@ -56,7 +58,20 @@ from .array.manipulation import (
 )
 from .array.products import dot, matmul, outer, tensordot, vecdot
 from .array.sequences import cumulative_prod, cumulative_sum, diff, median, quantile, top_k
-from .array.statistics import clip, log_softmax, logsumexp, mean, softmax, softplus, square, std, var
+from .array.sets import nonzero, unique_all, unique_counts, unique_inverse, unique_values
+from .array.statistics import (
+    clip,
+    count_nonzero,
+    log_softmax,
+    logsumexp,
+    mean,
+    positive,
+    softmax,
+    softplus,
+    square,
+    std,
+    var,
+)
 from .array.windows import max_pool, mean_pool, overlap_add, windows
 from .backends.reference import Eager as _Eager
 from .batching import vmap
@@ -232,6 +247,7 @@ __all__ = [
     "copysign",
     "cos",
     "cosh",
+    "count_nonzero",
     "cumulative_max",
     "cumulative_min",
     "cumulative_prod",
@@ -249,6 +265,7 @@ __all__ = [
     "e",
     "einsum",
     "empty",
+    "empty_like",
     "equal",
     "erf",
     "erfc",
@@ -325,6 +342,7 @@ __all__ = [
     "newaxis",
     "nextafter",
     "nn",
+    "nonzero",
     "not_equal",
     "one_hot",
     "ones",
@@ -335,6 +353,7 @@ __all__ = [
     "pad",
     "permute_dims",
     "pi",
+    "positive",
     "pow",
     "print_value",
     "prod",
@@ -346,6 +365,7 @@ __all__ = [
     "remainder",
     "repeat",
     "reshape",
+    "result_type",
     "roll",
     "round",
     "scale_grad",
@@ -388,6 +408,10 @@ __all__ = [
     "uint16",
     "uint32",
     "uint64",
+    "unique_all",
+    "unique_counts",
+    "unique_inverse",
+    "unique_values",
     "unstack",
     "value_and_grad",
     "var",

@@ -158,6 +158,16 @@ def full_like(x: Any, /, fill_value: Any, *, dtype: Any = None) -> Any:
     return full(x.shape, fill_value, dtype=x.dtype if dtype is None else dtype)
 
 
+def empty_like(x: Any, /, *, dtype: Any = None) -> Any:
+    """:func:`empty` in the shape and dtype of ``x``: zeros, as a tensor cannot be filled later.
+
+    >>> import defnpy as dp
+    >>> dp.empty_like(dp.asarray([1, 2])).shape
+    (2,)
+    """
+    return full_like(x, 0, dtype=dtype)
+
+
 def zeros_like(x: Any, /, *, dtype: Any = None) -> Any:
     """Zeros in the shape and dtype of ``x``.
 

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from .. import shapes
+from ..dtypes import DType, as_dtype, promote_weak
 from ..errors import Mismatch
+from ..ir.expr import Value
 from ..ir.trace import aval_of, function
 from ..ops import linear
 from ..ops.convert import astype as _astype
@@ -25,6 +27,27 @@ def astype(x: Any, dtype: Any, /) -> Any:
     Tensor([ 1, -1], dtype=int64)
     """
     return _astype(x, dtype=dtype)
+
+
+@function
+def result_type(*operands: Any) -> DType:
+    """The dtype that tensors, dtypes and Python numbers have together; numbers never widen.
+
+    >>> import defnpy as dp
+    >>> dp.result_type(dp.float32, dp.ones(2, dtype="float64"), 1.5)
+    dtype('float64')
+    """
+    strong: list[DType] = []
+    weak: list[DType] = []
+    for operand in operands:
+        if isinstance(operand, (Value, np.ndarray, np.generic, bool, int, float)):
+            aval = aval_of(operand)
+            (weak if aval.weak else strong).append(aval.dtype)
+        else:
+            strong.append(as_dtype(operand))
+    if not strong:
+        raise Mismatch("needs a tensor or a dtype", hint="Python numbers take the dtype of what they meet")
+    return promote_weak(strong, weak)[0]
 
 
 def reshape(x: Any, /, shape: int | Sequence[int]) -> Any:

@@ -12,11 +12,23 @@ from ..ir.trace import aval_of, function
 from ..ops import elementwise as e
 from ..ops.convert import cast
 from ..ops.linear import reshape, sum_
-from ..ops.logic import isinf
+from ..ops.logic import isinf, not_equal
 from ..ops.mark import stop_grad
 from ..ops.reduce import max_
 
-__all__ = ["clip", "log_softmax", "logsumexp", "mean", "softmax", "softplus", "square", "std", "var"]
+__all__ = [
+    "clip",
+    "count_nonzero",
+    "log_softmax",
+    "logsumexp",
+    "mean",
+    "positive",
+    "softmax",
+    "softplus",
+    "square",
+    "std",
+    "var",
+]
 
 
 def _float(x: Any) -> Any:
@@ -132,6 +144,27 @@ def square(x: Any, /) -> Any:
     Tensor([1, 9], dtype=int64)
     """
     return e.multiply(x, x)
+
+
+def positive(x: Any, /) -> Any:
+    """x itself, as ``+x`` is.
+
+    >>> import defnpy as dp
+    >>> dp.positive(dp.asarray([1, -3]))
+    Tensor([ 1, -3], dtype=int64)
+    """
+    return e.multiply(x, 1)
+
+
+@function
+def count_nonzero(x: Any, /, *, axis: Any = None, keepdims: bool = False) -> Any:
+    """How many elements over ``axis`` (int, tuple, None for all) are not zero: int64.
+
+    >>> import defnpy as dp
+    >>> dp.count_nonzero(dp.asarray([[0.0, 2.0], [3.0, 4.0]]), axis=0)
+    Tensor([1, 2], dtype=int64)
+    """
+    return sum_(x if aval_of(x).dtype.kind == "b" else not_equal(x, 0), axis=axis, keepdims=keepdims)
 
 
 @function
