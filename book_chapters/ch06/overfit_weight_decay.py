@@ -11,9 +11,12 @@ In defnpy decay is an argument of the compiled step, so both trainings, and any 
 
 from __future__ import annotations
 
+import math
+
 from book_chapters.acceptance import Acceptance
 from book_chapters.ch06.overfitting import draw, learn, report
 from book_chapters.runner import Run, study
+from defnpy.errors import ConfigError
 
 OPTIONS = {"epochs": "of three updates each", "decay": "of the second training; the first has none"}
 QUICK = {"epochs": 21}
@@ -26,6 +29,8 @@ ACCEPTANCE = (
 
 
 def main(run: Run, *, epochs: int = 201, decay: float = 0.1) -> None:
+    if not 0 <= decay < math.inf:
+        raise ConfigError(f"--decay {decay:g}: expected a number from 0")
     learned = {"off": learn(run, epochs), "decay": learn(run, epochs, decay=decay)}
     report(run, learned)
     run.picture(lambda figure: draw(figure, learned))

@@ -27,6 +27,7 @@ from book_chapters.ch07.simple_convnet import scores, start, step
 from book_chapters.common.data import save_npz
 from book_chapters.common.trainer import accuracy, mean_of_last, train
 from book_chapters.runner import Run, study
+from defnpy.errors import DataError
 
 OPTIONS = {"save": "an .npz file for the trained parameters, as float16"}
 QUICK = {"iters": 60}
@@ -54,6 +55,8 @@ def draw(figure: Any, epochs: list[int], on_train: list[float], on_test: list[fl
 
 
 def main(run: Run, *, iters: int = 20 * EPOCH, save: str = "") -> None:
+    if save and not Path(save).absolute().parent.is_dir():  # told before the training, not after it
+        raise DataError(f"--save {save}: there is no such folder")
     data = run.mnist()
     images, labels = dp.asarray(data.train_images), dp.asarray(data.train_labels)
     weights_key, batch_key = dp.random.split(run.key, 2)

@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 
 import defnpy as dp
-from book_chapters.ch07 import load_params, simple_convnet, visualize_filter
+from book_chapters.ch06 import overfit_dropout, overfit_weight_decay, weight_init_activation_histogram
+from book_chapters.ch07 import load_params, simple_convnet, train_convnet, visualize_filter
 from book_chapters.ch07.drawn_card import SIDE, drawn_card
 from book_chapters.ch08 import deep_convnet
 from book_chapters.common.data import book_weights
 from book_chapters.common.trainer import accuracy
+from book_chapters.runner import study
 from defnpy.data import mnist
 from defnpy.errors import DataError, ShapeError
 
@@ -150,3 +152,20 @@ def test_our_own_weights_reach_what_is_recorded() -> None:
     images, labels = data.test_images[:1030], data.test_labels[:1030]
     with dp.config(backend="cpu"):
         assert accuracy(partial(simple_convnet.scores, params), images, labels, rows=500) > 0.97
+
+
+@pytest.mark.parametrize(
+    "page, words, message",
+    [
+        (overfit_dropout, ["--ratio", "1.5"], "--ratio 1.5: a share is from 0 to 1"),
+        (overfit_weight_decay, ["--decay", "-1"], "--decay -1: expected a number from 0"),
+        (weight_init_activation_histogram, ["--std", "5"], "'5' is none of 1, 0.01, xavier, he"),
+        (train_convnet, ["--save", "no/such/folder.npz"], "--save no/such/folder.npz: there is no such folder"),
+    ],
+)
+def test_options_without_sense_are_told_before_any_work(
+    page: Any, words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        study(page.main, words)
+    assert ended.value.code == 2 and message in capsys.readouterr().err
