@@ -99,6 +99,42 @@ def check_gradient(op: Op, case: Case) -> None:
     check_grads(bound(op, case.params), drawn(op, case, "float64"), order=2)
 
 
+def check_forward(op: Op, case: Case) -> None:
+    """Forward mode against differences, first and second order, and reverse over forward against forward over forward:
+    random directions, float64."""
+    arrays = drawn(op, case, "float64")
+    rng = np.random.default_rng(2)
+    numbers = [i for i, a in enumerate(arrays) if a.dtype.kind == "f"]
+    first, second = ([rng.standard_normal(arrays[i].shape) for i in numbers] for _ in range(2))
+
+    def placed(values: Any, others: Any) -> tuple[Any, ...]:
+        rest = iter(values)
+        return tuple(next(rest) if i in numbers else other for i, other in enumerate(others))
+
+    def value(*xs: Any) -> Any:
+        return [y for y in dp.tree.leaves(op(*placed(xs, arrays), **case.params)) if y.dtype.kind == "f"]
+
+    def along(direction: Any, function: Any) -> Any:
+        return lambda *xs: dp.jvp(function, xs, tuple(direction))[1]
+
+    def moved(step: float) -> list[Any]:
+        return [dp.asarray(arrays[i] + step * d) for i, d in zip(numbers, second, strict=True)]
+
+    x = moved(0.0)
+    for function in (value, along(first, value)):
+        pairs = zip(function(*moved(1e-6)), function(*moved(-1e-6)), strict=True)
+        expected = [(np.asarray(up) - np.asarray(down)) / 2e-6 for up, down in pairs]
+        found = along(second, function)(*x)
+        for f, e in zip(found, expected, strict=True):
+            np.testing.assert_allclose(f, e, rtol=1e-5, atol=1e-5 * max(1.0, np.abs(e).max(initial=0.0)))
+    weights = [rng.standard_normal(y.shape) for y in found]
+    total = lambda *xs: sum(dp.sum(t * w) for t, w in zip(along(first, value)(*xs), weights, strict=True))  # noqa: E731
+    gradient = dp.grad(total, tuple(range(len(x))))(*x) if weights else []
+    backwards = sum(float(np.sum(np.asarray(g) * d)) for g, d in zip(gradient, second, strict=False))
+    forwards = sum(float(np.sum(np.asarray(t) * w)) for t, w in zip(found, weights, strict=True))
+    np.testing.assert_allclose(backwards, forwards, rtol=1e-9, atol=1e-9)
+
+
 def gradients(op: Op, case: Case, dtype: str, backend: str | None) -> list[np.ndarray] | None:
     """The cotangents of the float operands for a random cotangent of the result, None where there is none to have."""
     arrays = drawn(op, case, dtype)
@@ -158,6 +194,11 @@ def is_smooth(op: Op, case: Case) -> bool:
 @pytest.mark.parametrize(("op", "case"), [row for row in ROWS if is_smooth(*row.values)])
 def test_the_rule_agrees_with_differences(op: Op, case: Case) -> None:
     check_gradient(op, case)
+
+
+@pytest.mark.parametrize(("op", "case"), [row for row in ROWS if is_smooth(*row.values)])
+def test_forward_mode_agrees_with_differences(op: Op, case: Case) -> None:
+    check_forward(op, case)
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
@@ -397,6 +438,24 @@ def test_a_wrong_rule_is_caught(rule: Callable[..., Any]) -> None:
 
     with planted(wrong) as op, pytest.raises(GradientCheckError, match="numpy_sine: the derivative of order"):
         check_gradient(op, op.cases[0])
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        lambda tangents, y, x: tangents[0] * dp.sin(x),
+        lambda tangents, y, x: dp.cos(x),
+        lambda tangents, y, x: tangents[0] * dp.stop_grad(dp.cos(x)),
+        lambda tangents, y, x: None,
+    ],
+    ids=["value", "no tangent", "second order", "nothing"],
+)
+def test_a_wrong_rule_forwards_is_caught(rule: Callable[..., Any]) -> None:
+    with planted(right_sine) as op:
+        check_forward(op, op.cases[0])
+        op.jvp = rule
+        with pytest.raises(AssertionError):
+            check_forward(op, op.cases[0])
 
 
 def test_a_rule_for_the_wrong_operand_is_caught() -> None:
