@@ -6,10 +6,15 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
+from . import tree
 from .defn import Defn, _transformed
-from .ir.trace import current
-from .testing import check_grads
+from .ir.trace import aval_of, current
+from .shapes import size
+from .testing import GradientCheckError, check_grads, gradient_report
 from .transforms.custom import checkpointed, with_rule
+from .transforms.stage import is_tensor
 
 __all__ = ["checkpoint", "custom_jvp", "custom_vjp"]
 
@@ -69,7 +74,25 @@ def _verify(function: Callable[..., Any], args: Sequence[Any], nondiff: Sequence
             every[i] = value
         return function(*every)
 
-    check_grads(of_free, [args[i] for i in free])
+    try:
+        check_grads(of_free, [args[i] for i in free])
+    except GradientCheckError as wrong:
+        report = gradient_report(_projected(of_free), [args[i] for i in free], argnums=tuple(range(len(free))))
+        raise GradientCheckError(f"{wrong}\n{report}") from None
+
+
+def _projected(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function's results, summed up with weights that tell them apart."""
+
+    def scalar(*args: Any) -> Any:
+        total: Any = 0.0
+        for y in tree.leaves(function(*args)):
+            if is_tensor(y) and aval_of(y).dtype.kind == "f":
+                total = total + (y * np.cos(np.arange(size(aval_of(y).shape))).reshape(y.shape).astype(y.dtype)).sum()
+        return total
+
+    scalar.__name__ = getattr(function, "__name__", "function")
+    return scalar
 
 
 def custom_vjp(

@@ -215,7 +215,7 @@ def test_a_rule_forwards_that_is_not_linear_cannot_go_backwards():
     ],
 )
 def test_a_wrong_rule_is_refused_where_it_is_registered(register, rule):
-    with pytest.raises(GradientCheckError, match="the derivative of order"):
+    with pytest.raises(GradientCheckError, match=r"(?s)the derivative of order .* numerical .* automatic"):
         register(rule, verify_with=[dp.asarray(X)])(lambda x: dp.sin(x))
     check_grads(register(lambda g, y, x: (g[0] if isinstance(g, tuple) else g) * dp.cos(x))(dp.sin), [dp.asarray(X)])
 
