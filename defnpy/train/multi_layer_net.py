@@ -13,6 +13,7 @@ from typing import Any
 import defnpy as dp
 from defnpy import nn
 
+from ..errors import ConfigError
 from . import layered
 from .net import Model, Net
 from .options import number_from_0, one_of, positive_integer, ratio
@@ -40,6 +41,8 @@ def layers(settings: Mapping[str, Any], inputs: int) -> nn.Chain:
 
 
 def _build(settings: Mapping[str, Any], size: tuple[int, int]) -> Model:
+    if settings["batch_norm"] and settings["batch_size"] == 1:
+        raise ConfigError("--batch-norm: one image has no variance", hint="choose a --batch-size of 2 or more")
     return layered.model(
         layers(settings, math.prod(size)),
         lambda images, dtype: images.astype(dtype) * (1 / 255),

@@ -238,6 +238,7 @@ def test_check_gradients_of_a_large_net_samples(run: Train, net: str) -> None:
             (MULTI, "--optimizer", "lbfgs"),
             "argument --optimizer: expected sgd or momentum or nesterov or adagrad or rmsprop or adam, not 'lbfgs'",
         ),
+        ((MULTI, "--batch-norm", "--batch-size", "1"), "--batch-norm: one image has no variance"),
         (
             (CONV, "--filter-size", "28"),
             "--filter-size 28: on images of 28 x 28 pixels nothing is left for the pooling",
