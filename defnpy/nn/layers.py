@@ -33,8 +33,17 @@ class Described(Layer):
     def __repr__(self) -> str:
         return described(self)
 
+    def _freeze(self, *names: str) -> None:
+        """Make tuples of the lists in these fields, so that the layer is hashable however it was written."""
+        for name in names:
+            object.__setattr__(self, name, _frozen(getattr(self, name)))
+
     def _fault(self, what: str, hint: str = "", error: type[DefnpyError] = ShapeError) -> DefnpyError:
         return error(f"{self!r}: {what}", where=quote(capture()), hint=hint)
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(map(_frozen, value)) if isinstance(value, (list, tuple)) else value
 
 
 @dataclass(frozen=True, repr=False)
@@ -102,9 +111,7 @@ class Conv(Described):
     dtype: Any = float32
 
     def __post_init__(self) -> None:
-        for name in ("window", "strides", "padding", "dilation"):  # hashable, whatever they were given as
-            value = getattr(self, name)
-            object.__setattr__(self, name, value if isinstance(value, (int, str)) else tuple(value))
+        self._freeze("window", "strides", "padding", "dilation")
         if self.inputs % self.groups or self.outputs % self.groups:
             raise self._fault(f"{self.groups} groups share neither {self.inputs} nor {self.outputs} channels evenly")
 
@@ -265,6 +272,9 @@ class MaxPool(Described):
     strides: PerAxis | None = None
     padding: Any = 0
 
+    def __post_init__(self) -> None:
+        self._freeze("window", "strides", "padding")
+
     def __call__(self, x: Any) -> Any:
         return max_pool(x, self.window, strides=self.strides, padding=self.padding)
 
@@ -281,6 +291,9 @@ class MeanPool(Described):
     window: PerAxis
     strides: PerAxis | None = None
     padding: Any = 0
+
+    def __post_init__(self) -> None:
+        self._freeze("window", "strides", "padding")
 
     def __call__(self, x: Any) -> Any:
         return mean_pool(x, self.window, strides=self.strides, padding=self.padding)

@@ -327,3 +327,12 @@ def test_gradients_of_every_example_at_once() -> None:
         one = dp.grad(loss)(params, x[i], t[i])
         for a, b in zip(dp.tree.leaves(every), dp.tree.leaves(one), strict=True):
             np.testing.assert_allclose(a[i], b, rtol=1e-5, atol=1e-7)
+
+
+def test_layers_are_hashable_however_they_are_written() -> None:
+    for one, two in (
+        (nn.Conv(1, 2, [3, 3], padding=[(1, 0), [0, 2]]), nn.Conv(1, 2, (3, 3), padding=((1, 0), (0, 2)))),
+        (nn.MaxPool([2, 2], strides=[1, 2]), nn.MaxPool((2, 2), strides=(1, 2))),
+        (nn.MeanPool([2, 2]), nn.MeanPool((2, 2))),
+    ):
+        assert one == two and hash(one) == hash(two) and repr(one) == repr(two)
