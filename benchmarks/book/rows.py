@@ -1,7 +1,10 @@
 """What is measured, row by row. To add a page, add its step to STEPS, its script to SCRIPTS, or both.
 
-A step is a :class:`benchmarks.harness.work.Work` whose contenders are called NumPy, defnpy and JAX (others in it are
-passed over); each of its variants is a row. A script is a command line for each contender.
+A step is a :class:`benchmarks.harness.work.Work` whose contenders have the names of CONTENDERS, or some of them (others
+in it are passed over); each of its variants is a row. A script is a command line for each contender.
+
+There are two kinds of NumPy, both in float32: the book's lines as they are, which is the same algorithm and has the
+goal, and the same formulas written for speed, which reuse their arrays in place.
 """
 
 from __future__ import annotations
@@ -9,13 +12,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..harness.work import Work
-from ..peers import convnet, optimizers
+from ..peers import convnet, optimizers, regularised
 from . import two_layer
 
-__all__ = ["GOALS", "SCRIPTS", "STEPS", "Script"]
+__all__ = ["CONTENDERS", "GOALS", "SCRIPTS", "STEPS", "Script"]
 
 # defnpy's time is at most so much of the contender's.
-GOALS = {"NumPy": 0.5, "JAX": 1.0}
+GOALS = {"the book's NumPy": 0.5, "NumPy": None, "JAX": 1.0}
+CONTENDERS = ("the book's NumPy", "NumPy", "defnpy", "JAX")
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,7 @@ def _named(works: tuple[Work, ...], name: str) -> Work:
 STEPS: dict[str, Work] = {
     **{work.name: work for work in two_layer.WORKS},
     "ch06.optimizer_compare_mnist": _named(optimizers.WORKS, "optimizers"),
+    "ch06.regularised": _named(regularised.WORKS, "regularised"),
     "ch07.train_convnet": _named(convnet.WORKS, "convnet"),
 }
 
@@ -41,8 +46,9 @@ STEPS: dict[str, Work] = {
 def _training(page: str, activation: str) -> Script:
     numpy = ("-m", "benchmarks.train.numpy_net", "--style", "fair", "--activation", activation)
     jax = ("-m", "benchmarks.train.jax_net", "--activation", activation)
-    words = {"NumPy": numpy, "defnpy": ("-m", f"book_chapters.{page}"), "JAX": jax}
-    return Script(page, words, {"NumPy": "--iterations", "defnpy": "--iters", "JAX": "--iterations"})
+    book = ("-m", "benchmarks.train.numpy_net", "--style", "book-float32", "--activation", activation)
+    words = {"the book's NumPy": book, "NumPy": numpy, "defnpy": ("-m", f"book_chapters.{page}"), "JAX": jax}
+    return Script(page, words, {name: "--iters" if name == "defnpy" else "--iterations" for name in words})
 
 
 SCRIPTS = (_training("ch04.train_neuralnet", "sigmoid"), _training("ch05.train_neuralnet", "relu"))
