@@ -1,8 +1,8 @@
 """The acceptance figures of all pages beside those of the original programs: the table in RESULTS.md.
 
-    python -m book_chapters.results                    run everything for seeds 0, 1 and 2: some half an hour
-    python -m book_chapters.results ch04 ch05.apple    run these again; the others keep what they had
-    python -m book_chapters.results --show             print the table of what was measured before
+    python -m book_chapters.results                        run everything for seeds 0, 1 and 2: some half an hour
+    python -m book_chapters.results ch04 ch05.buy_apple    run these again; the others keep what they had
+    python -m book_chapters.results --show                 print the table of what was measured before
 
 Every run is a process of its own, as a reader would start it. A page says itself what it must reach (``ACCEPTANCE``).
 The numbers are kept in results.json beside the table.
@@ -103,8 +103,7 @@ def markdown(results: Results, pages: Sequence[Page]) -> str:
         "Written by `python -m book_chapters.results`, each page with its defaults in a process of its own;",
         f"{machine()}.",
         "The ranges stand in the pages (`ACCEPTANCE`). `original` is what the book's own program gives, for its seeds",
-        "0, 1 and 2 where there are several numbers. `-` is a figure that needs the book's own",
-        "weights.",
+        "0, 1 and 2 where there are several numbers. `-` is a figure that needs the book's own weights.",
     ]
     for chapter in dict.fromkeys(page.chapter for page in pages):
         rows = [row for page in pages if page.chapter == chapter for row in _rows(page, results.get(page.name), seeds)]

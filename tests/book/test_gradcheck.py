@@ -131,3 +131,14 @@ def test_places_are_drawn_once_each() -> None:
     assert len(set(places["W"].tolist())) == 50 and places["b"].tolist() == [0, 1, 2]
     assert len(chosen_places(params)["W"]) == 900
     assert chosen_places(params, 50, seed=1)["W"].tolist() == places["W"].tolist()
+
+
+@pytest.mark.parametrize("activation", ["relu", "sigmoid", "tanh"])
+def test_compiled_and_interpreted_gradients_are_the_same(activation: str) -> None:
+    x, t = data(6, 5, 4)
+    params = nets.init(dp.random.key(1), (5, 7, 4), "he", dtype="float64")
+    gradient = dp.grad(dp.defn(lambda params: nets.loss(params, x, t, 0.1, activation=activation)))
+    with dp.config(backend="reference"):
+        interpreted = gradient(params)
+    for name, compiled in gradient(params).items():
+        np.testing.assert_allclose(np.asarray(compiled), np.asarray(interpreted[name]), atol=1e-13)
