@@ -187,6 +187,7 @@ from .ops.reduce import min_ as min
 from .ops.reduce import prod_ as prod
 from .ops.sort import argsort, searchsorted
 from .ops.sort import sort_ as sort
+from .rules import rules
 from .tensor import Tensor
 from .transforms.branches import cond, switch
 from .transforms.loops import fori_loop, scan, while_loop
@@ -368,6 +369,7 @@ __all__ = [
     "result_type",
     "roll",
     "round",
+    "rules",
     "scale_grad",
     "scan",
     "searchsorted",

@@ -35,11 +35,11 @@ FLOORS: list[list[str | set[str]]] = [
 # Single files side by side in defnpy/ share a folder: on their own floor they may import each other, short of a cycle.
 SAME_FOLDER = [
     {"errors", "source", "config", "dtypes", "shapes", "openblas", "tree"},
-    {"compiled", "explain", "defn", "batching", "derivatives", "jacobians", "debug"},
+    {"compiled", "explain", "defn", "batching", "derivatives", "jacobians", "debug", "rules"},
 ]
 
 # Packages that a function may import when it is called, so that `import defnpy` stays light.
-LATE_PACKAGES = {"matplotlib", "rich"}
+LATE_PACKAGES = {"matplotlib", "rich", "hypothesis"}
 
 # The functions that import a compiler at the last moment: (file, function), and why.
 LATE_FUNCTIONS = {

@@ -141,6 +141,8 @@ def lower(graph: Graph, threads: int = 1, donated: Collection[int] = ()) -> Prog
             else:
                 own = set(item.depth)
                 whole = emit(item, planned, {n for n in item.depth if n in planned.stored}, names, title)
+                if not any(isinstance(source, Expr) and source in own for source in whole.buffers):
+                    continue  # nobody reads it: ``after`` names what comes before, and that was not needed otherwise
                 free = {node for node in given if last_read[node] == number}
                 whole, taken = in_place(whole, free, {n for n in item.depth if n in outputs})
                 program.donated |= taken

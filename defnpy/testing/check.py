@@ -12,8 +12,9 @@ import numpy as np
 
 from .. import tree
 from ..defn import Defn
-from ..derivatives import value_and_grad
+from ..derivatives import jvp, value_and_grad
 from ..dtypes import DType, as_dtype
+from ..errors import GradientError
 from ..ir.trace import aval_of
 from ..transforms.stage import is_tensor
 from .arguments import (
@@ -66,16 +67,18 @@ def check_grads(
     args: Sequence[Any],
     *,
     order: int = 2,
+    modes: Sequence[str] = ("fwd", "rev"),
     seed: int = 0,
     h: float | None = None,
     tolerance: float | None = None,
     dtype: Any = "float64",
 ) -> None:
-    """Check automatic derivatives against numerical ones, up to ``order``.
+    """Check automatic derivatives against numerical ones, up to ``order``, in forward and in reverse mode.
 
     The function may return a container of tensors of any shape. It is projected on a random cotangent, and the
     gradient on a random direction, so a rule that is right only for a cotangent of ones is caught; the second order
-    checks the gradient function in the same way. Raises :class:`GradientCheckError` naming the order and both numbers.
+    checks the derivative functions in the same way: forward over reverse, reverse over forward, and so on. modes: one
+    of the two. Raises :class:`GradientCheckError` naming the order and both numbers.
 
     Float arguments are converted to ``dtype``, float64: a function that computes in float32 all the same is refused.
     With ``dtype="float32"`` everything is, and the step ``h`` (1e-6, or 5e-3) and the ``tolerance`` (1e-5, or 2e-2) are
@@ -85,6 +88,8 @@ def check_grads(
     >>> import defnpy as dp
     >>> dp.testing.check_grads(lambda x: dp.tanh(x) * x, [dp.asarray([0.5, -1.0])])
     """
+    if not set(modes) <= {"fwd", "rev"} or not modes:
+        raise GradientError(f"check_grads: modes are 'fwd' and 'rev', not {modes!r}")
     kind = as_dtype(dtype)
     inner = function.function if isinstance(function, Defn) else function
     compiler = functools.partial(Defn, backend=function._backend) if isinstance(function, Defn) else None
@@ -99,10 +104,14 @@ def check_grads(
         TOLERANCES[kind.name] if tolerance is None else tolerance,
         kind,
         compiler,
+        tuple(modes),
     )
-    level = inner
+    level = [inner]
     for number in range(1, order + 1):
-        level = check.derivative(level, number)
+        derivatives = []
+        for f in level:
+            derivatives += check.derivatives(f, number)
+        level = derivatives
 
 
 @dataclass(frozen=True)
@@ -116,9 +125,10 @@ class _Check:
     tolerance: float
     dtype: DType
     compiler: Callable[..., Any] | None
+    modes: tuple[str, ...]
 
-    def derivative(self, function: Callable[..., Any], order: int) -> Callable[..., Any]:
-        """Check the first derivative of ``function``, which is one of order ``order``; returns its gradient."""
+    def derivatives(self, function: Callable[..., Any], order: int) -> list[Callable[..., Any]]:
+        """Check the first derivative of ``function``, which is one of order ``order``; returns it, from each mode."""
         args = self.args
         cotangent = tree.map(functools.partial(random_like, self.rng), function(*tensors(args)))
 
@@ -131,26 +141,41 @@ class _Check:
 
         every = tuple(range(len(args)))
         compiled = self.compiler(projected) if self.compiler else projected
-        gradient = value_and_grad(compiled, every)(*tensors(args)).grad
         direction = tree.map(functools.partial(random_like, self.rng), args)
-        if order == 1:
-            self._warn_of_zeros(gradient)
-        self._compare(compiled, inner_product(gradient, direction), direction, order)
+        tangents = tuple(tree.map(lambda d: None if d is NOTHING else d, direction))
+        automatic: dict[str, float] = {}
+        if "rev" in self.modes:
+            gradient = value_and_grad(compiled, every)(*tensors(args)).grad
+            automatic["the gradient"] = inner_product(gradient, direction)
+            if order == 1:
+                self._warn_of_zeros(gradient)
+        if "fwd" in self.modes:
+            tangent = jvp(compiled, tuple(tensors(args)), tangents)[1]
+            automatic["jvp"] = 0.0 if tangent is None else float(np.asarray(tangent))
+        self._compare(compiled, automatic, direction, order)
 
         def gradient_of_projected(*values: Any) -> Any:
             gradients = value_and_grad(projected, every)(*values).grad
             return [g for x, g in beside(values, gradients) if is_tensor(x) and aval_of(x).dtype.kind == "f"]
 
-        return gradient_of_projected
+        def tangent_of_function(*values: Any) -> Any:
+            return [t for t in tree.leaves(jvp(function, values, tangents)[1]) if is_tensor(t)]
 
-    def _compare(self, function: Callable[..., Any], automatic: float, direction: list[Any], order: int) -> None:
+        found = {"rev": gradient_of_projected, "fwd": tangent_of_function}
+        return [found[mode] for mode in self.modes]
+
+    def _compare(
+        self, function: Callable[..., Any], automatic: dict[str, float], direction: list[Any], order: int
+    ) -> None:
         step = self.h * max(1.0, norm(self.args)) / max(1.0, norm(direction))
         numerical, noise = self._difference(function, direction, step)
-        if self._agree(automatic, numerical, noise):
+        wrong = {by: found for by, found in automatic.items() if not self._agree(found, numerical, noise)}
+        if not wrong:
             return
         # A kink within the step, but not at the point itself, no longer disturbs a smaller step.
         finer, blur = self._difference(function, direction, step / SMALLER)
-        if self._agree(automatic, finer, blur):
+        wrong = {by: found for by, found in wrong.items() if not self._agree(found, finer, blur)}
+        if not wrong:
             return
         middle = self._value(function, direction, 0.0)
         right = (self._value(function, direction, step) - middle) / step
@@ -162,8 +187,9 @@ class _Check:
             reason = f". With a smaller step it is {finer:.6g}: the function, or its derivative, jumps at the point"
         if reason:
             reason += ". Check elsewhere, or see gradient_report, which tells kinks from errors"
+        said = ", ".join(f"{found!r} by {by}" for by, found in wrong.items())
         raise GradientCheckError(
-            f"{self.name}: the derivative of order {order} along a random direction is {automatic!r} by the gradient, "
+            f"{self.name}: the derivative of order {order} along a random direction is {said}, "
             f"{numerical!r} by differences (step {step:.1e}, seed of the direction in the call){reason}"
         )
 

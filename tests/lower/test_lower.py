@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import defnpy as dp
+from defnpy.ir.op import REGISTRY
 from defnpy.lower.fuse import Call, Group, schedule
 from defnpy.lower.kernel import Loop, walk
 from defnpy.lower.program import CallStep, KernelStep, ProductStep, lower
@@ -103,3 +104,11 @@ def test_names_that_mean_something_in_python_or_in_kernels():
     values = [np.float32(v) for v in (1, 2, 3, 4, 5)]
     result = dp.defn(f, backend="cpu")(*values)
     assert result.item() == pytest.approx(1 + 2 * 3 - 4 / 5)
+
+
+def test_what_only_an_order_names_is_not_computed():
+    """``after(x, y)`` reads nothing of y. Found by tests.fuzz: a kernel without a statement took the process down."""
+    after = REGISTRY["after"]
+    assert kinds(lambda x, y: after(x, y + 1), X, Y) == "K"
+    x = np.arange(30.0, dtype=np.float32).reshape(6, 5)
+    np.testing.assert_array_equal(dp.defn(lambda x, y: after(x, y + 1), backend="cpu")(x, x), x)

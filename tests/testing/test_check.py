@@ -156,7 +156,7 @@ def test_a_wrong_rule_for_one_of_two_operands(monkeypatch):
 
 def test_a_forgotten_sum_over_broadcast_axes_is_found(monkeypatch):
     """The driver sums repeated axes once for all rules; without that the shapes betray it."""
-    from defnpy.transforms import grad as driver
+    from defnpy.transforms import cotangent as driver
 
     monkeypatch.setattr(driver, "unbroadcast", lambda part, arg: part[0] if part.shape != arg.shape else part)
     with pytest.raises(GradientCheckError):
@@ -252,3 +252,30 @@ def test_the_warning_is_at_the_callers_line():
         warnings.simplefilter("always")
         check_grads(lambda x: dp.sign(x), [X])
     assert [w.filename for w in caught] == [__file__]
+
+
+# -- forward mode -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("backend", [None, "cpu"])
+def test_a_wrong_forward_rule_is_found(backend, monkeypatch):
+    function = dp.defn(lambda x: x * dp.sin(x), backend=backend) if backend else (lambda x: x * dp.sin(x))
+    check_grads(function, [X])
+    monkeypatch.setattr(elementwise.multiply, "jvp", lambda t, y, a, b: None if t[0] is None else t[0] * b)
+    check_grads(function, [X], modes=("rev",), order=1)
+    with pytest.raises(GradientCheckError, match=r"order 1 along a random direction is \S+ by jvp, \S+ by differences"):
+        check_grads(function, [X], order=1)
+
+
+def test_a_wrong_reverse_rule_is_found_by_its_own_mode(monkeypatch):
+    """multiply has a rule forwards, so the wrong one backwards does not touch that mode."""
+    monkeypatch.setattr(elementwise.multiply, "vjp", lambda g, y, a, b: (g * b, g * b))
+    function = lambda x: x * dp.sin(x)  # noqa: E731
+    check_grads(function, [X], modes=("fwd",))
+    with pytest.raises(GradientCheckError, match="by the gradient, "):
+        check_grads(function, [X], modes=("rev",), order=1)
+
+
+def test_unknown_modes_are_refused():
+    with pytest.raises(GradientError, match=r"check_grads: modes are 'fwd' and 'rev', not \('sideways',\)"):
+        check_grads(dp.sin, [X], modes=("sideways",))
