@@ -27,7 +27,7 @@ FLOORS: list[list[str | set[str]]] = [
     [{"transforms", "passes"}],
     ["lower"],
     ["backends"],
-    ["compiled", "explain", "defn", "batching", "derivatives", "jacobians", "debug", "testing", "custom"],
+    ["compiled", "explain", "defn", "batching", "derivatives", "jacobians", "debug", "rules", "testing", "custom"],
     [{"nn", "optim", "data"}],
     ["__init__", "train"],
 ]
