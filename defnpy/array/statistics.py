@@ -12,7 +12,7 @@ from ..ir.trace import aval_of, function
 from ..ops import elementwise as e
 from ..ops.convert import cast
 from ..ops.linear import reshape, sum_
-from ..ops.logic import isinf, not_equal
+from ..ops.logic import equal, isinf, not_equal
 from ..ops.mark import stop_grad
 from ..ops.reduce import max_
 
@@ -69,13 +69,14 @@ def var(x: Any, /, *, axis: Any = None, correction: float = 0.0, keepdims: bool 
 
 @function
 def std(x: Any, /, *, axis: Any = None, correction: float = 0.0, keepdims: bool = False) -> Any:
-    """The square root of :func:`var`.
+    """The square root of :func:`var`. Where all elements are equal its derivative is taken as 0.
 
     >>> import defnpy as dp
     >>> dp.std(dp.asarray([1.0, 3.0]))
     Tensor(1., dtype=float32)
     """
-    return e.sqrt(var(x, axis=axis, correction=correction, keepdims=keepdims))
+    spread = var(x, axis=axis, correction=correction, keepdims=keepdims)
+    return e.where(equal(spread, 0), spread, e.sqrt(spread))
 
 
 def _shift(x: Any, axis: Any) -> Any:

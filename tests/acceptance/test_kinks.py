@@ -29,6 +29,8 @@ KINKS = {
     "x ** y": (lambda x, y: x**y, [[0.0, 0.0, 0.0], [0.0, 1.0, 2.0]], [[0.0, 1.0, 0.0], [0.0] * 3]),
     "sqrt": (dp.sqrt, [[0.0]], [[INF]]),
     "hypot": (dp.hypot, [[0.0], [0.0]], [[0.0], [0.0]]),
+    "std": (dp.std, [[2.0, 2.0]], [[0.0, 0.0]]),
+    "linalg.vector_norm": (dp.linalg.vector_norm, [[0.0, 0.0]], [[0.0, 0.0]]),
     "max_pool": (lambda x: dp.max_pool(x.reshape(1, 1, 3), 3), [[1.0, 2.0, 2.0]], [[0.0, 1.0, 0.0]]),
     "sort": (lambda x: dp.sort(x) * dp.asarray([1.0, 2.0, 3.0]), [[5.0, 5.0, 1.0]], [[2.0, 3.0, 1.0]]),
     "top_k": (lambda x: dp.top_k(x, 1)[0], [[5.0, 5.0, 1.0]], [[1.0, 0.0, 0.0]]),
