@@ -83,7 +83,7 @@ def main(run: Run, *, images: int = 10, samples: int = 64, force: bool = False) 
             )
             run.say(f"{check}\n")
             if count == 1:
-                run.figure("parameters with a gradient, one image", sum(not row.degenerate for row in check.rows))
+                run.figure("parameters with a gradient, one image", sum(row.gradient > 0 for row in check.rows))
                 run.say("DEGENERATE: x̂ is 0 and every relu at its kink; a batch norm is checked with 8 images or more")
             elif h == STEPS[0]:
                 run.figure("largest mean numerical - book, h 1e-4", max(row.formula_mean for row in check.rows))
