@@ -41,6 +41,13 @@ def facts(order: Sequence[Expr]) -> dict[Expr, Facts]:
     return known
 
 
+def _finite(node: Expr, x: Sequence[Facts]) -> bool:
+    if node.dtype.kind != "f":
+        return True
+    root = node.op.name == "sqrt" and x[0].low > 0  # of 0 it is finite, and its derivative is not
+    return all(fact.finite for fact in x) and (root or is_tame(node, x))
+
+
 def is_tame(node: Expr, x: Sequence[Facts]) -> bool:
     """Whether a node's value and derivatives are finite if its operands are."""
     name = node.op.name
