@@ -36,8 +36,7 @@ def facts(order: Sequence[Expr]) -> dict[Expr, Facts]:
     for node in order:
         if not isinstance(node.aval, Avals):
             x = [known.get(arg, Facts(False, 0)) for arg in node.args]
-            finite = all(fact.finite for fact in x) and ((node.op.name == "sqrt" and x[0].low > 0) or is_tame(node, x))
-            known[node] = Facts(finite, _low(node, [fact.low for fact in x]))
+            known[node] = Facts(_finite(node, x), _low(node, [fact.low for fact in x]))
     return known
 
 
