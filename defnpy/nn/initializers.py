@@ -16,9 +16,10 @@ from functools import partial
 from typing import Any
 
 from .. import random
-from ..array.creation import asarray, full
-from ..array.manipulation import broadcast_to
-from ..ops.elementwise import erfinv
+from ..array.creation import asarray, diagonal, full
+from ..array.linalg import qr
+from ..array.manipulation import broadcast_to, matrix_transpose, reshape
+from ..ops.elementwise import erfinv, where
 
 __all__ = [
     "constant",
@@ -31,6 +32,7 @@ __all__ = [
     "lecun_uniform",
     "normal",
     "ones",
+    "orthogonal",
     "truncated_normal",
     "uniform",
     "zeros",
@@ -161,6 +163,29 @@ def glorot_uniform(key: Any, shape: Shape, dtype: Any) -> Any:
     0.1
     """
     return uniform(math.sqrt(6 / sum(fans(shape))))(key, shape, dtype)
+
+
+def orthogonal(gain: float = 1.0) -> Initializer:
+    """Rows or columns, whichever are fewer, that are orthogonal and ``gain`` long: Saxe and others 2013.
+
+    Kernels of a convolution are taken as a matrix (outputs, inputs times window). Lengths of signals stay as they are
+    through many layers.
+
+    >>> import defnpy as dp
+    >>> w = orthogonal()(dp.random.key(0), (2, 3), "float64")
+    >>> dp.round(w @ w.T) + 0.0
+    Tensor([[1., 0.],
+            [0., 1.]], dtype=float64)
+    """
+    return Chosen(_orthogonal, gain)
+
+
+def _orthogonal(gain: float, key: Any, shape: Shape, dtype: Any) -> Any:
+    rows, columns = shape[0], math.prod(shape[1:])
+    q, r = qr(random.normal(key, (max(rows, columns), min(rows, columns)), dtype=dtype))
+    # The factors are unique where R's diagonal is positive, and Q then has no direction that it prefers.
+    q = q * where(diagonal(r) < 0, -1.0, 1.0) * gain
+    return reshape(q if rows >= columns else matrix_transpose(q), shape)
 
 
 def he_normal(key: Any, shape: Shape, dtype: Any) -> Any:

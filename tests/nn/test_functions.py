@@ -171,3 +171,18 @@ def test_initializers_print_as_they_are_written_and_equal_ones_are_equal() -> No
     assert layer == same and hash(layer) == hash(same)
     assert nn.uniform(0.1) != nn.uniform(0.2) and nn.uniform(0.1) != nn.normal(0.1)
     assert nn.truncated_normal(0.1) == nn.truncated_normal(0.1)
+
+
+@pytest.mark.parametrize("shape", [(6, 4), (4, 6), (5, 5), (4, 3, 2, 2), (7, 1, 2)])
+def test_orthogonal(shape: tuple[int, ...]) -> None:
+    w = np.asarray(nn.orthogonal(1.5)(dp.random.key(2), shape, "float64"))
+    assert w.shape == shape
+    matrix = w.reshape(shape[0], -1)
+    square = matrix.T @ matrix if matrix.shape[0] >= matrix.shape[1] else matrix @ matrix.T
+    np.testing.assert_allclose(square, 2.25 * np.eye(len(square)), atol=1e-12)
+
+
+def test_orthogonal_prefers_no_direction() -> None:
+    draw = dp.defn(lambda key: nn.orthogonal()(key, (2, 2), "float64"))
+    drawn = np.stack([np.asarray(draw(dp.random.key(seed))) for seed in range(400)])
+    assert np.abs(drawn.mean(axis=0)).max() < 0.15  # of entries between -1 and 1; LAPACK's own Q has one sign
