@@ -8,7 +8,7 @@ import math
 import sys
 from pathlib import Path
 
-from tests.fuzz.campaign import Campaign, unoptimized
+from tests.fuzz.campaign import STEPS, Campaign, unoptimized
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -18,12 +18,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop after so long, whatever is left")
     parser.add_argument("--seed", type=int, default=0, help="a seed is a campaign of its own (0)")
     parser.add_argument("--first", type=int, default=0, help="number of the first graph, to go on with a campaign (0)")
+    parser.add_argument("--steps", type=int, default=STEPS, help=f"the most steps of a program ({STEPS})")
     parser.add_argument("--out", type=Path, default=None, help="a folder for failures, shrunk, and for figures")
     parser.add_argument("--optimized", action="store_true", help="let LLVM optimize: a seventh of the speed")
     options = parser.parse_args(arguments)
     if options.out is not None:
         options.out.mkdir(parents=True, exist_ok=True)
-    campaign = Campaign(options.seed, options.out)
+    campaign = Campaign(options.seed, options.out, options.steps)
     with contextlib.nullcontext() if options.optimized else unoptimized():
         campaign.run(options.first, options.graphs, options.minutes * 60, lambda text: print(text, flush=True))
     print(campaign.summary())

@@ -34,10 +34,10 @@ def is_smooth(number: int) -> bool:
     return number % 3 != 0
 
 
-def numbered(seed: int, number: int) -> Program:
+def numbered(seed: int, number: int, steps: int = STEPS) -> Program:
     """A program by its number, the same on every run."""
     below = random.Random(f"{seed}:{number}").randrange
-    return draw_program(below, steps=STEPS, smooth=is_smooth(number), table=True)
+    return draw_program(below, steps=steps, smooth=is_smooth(number), table=True)
 
 
 @contextlib.contextmanager
@@ -87,6 +87,7 @@ class Campaign:
 
     seed: int
     out: Path | None = None
+    steps: int = STEPS
     failures: list[Failure] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     ops: Counter[str] = field(default_factory=Counter)
@@ -123,7 +124,7 @@ class Campaign:
     def _derived(self, number: int) -> Derived | None:
         """A program with its derivatives, through all checks but those of the compiler."""
         self.counts["graphs"] += 1
-        program = numbered(self.seed, number)
+        program = numbered(self.seed, number, self.steps)
         try:
             derived = derive(program, number, is_smooth(number))
         except Exception as error:
@@ -166,7 +167,7 @@ class Campaign:
         failure = Failure(number, name, message)
         self.failures.append(failure)
         if self.out is not None and len(self.failures) <= 40:
-            failure.file = str(write(self.out, self.seed, number, program, name, message))
+            failure.file = str(write(self.out, (self.seed, number, self.steps), program, name, message))
 
     def summary(self) -> str:
         """One line."""
@@ -182,6 +183,7 @@ class Campaign:
         """The figures as JSON."""
         figures: dict[str, Any] = {
             "seed": self.seed,
+            "steps": self.steps,
             "seconds": round(self.seconds, 1),
             "counts": dict(self.counts),
             "ops": dict(self.ops.most_common()),
@@ -190,8 +192,9 @@ class Campaign:
         path.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
 
-def write(out: Path, seed: int, number: int, program: Program, name: str, message: str) -> Path:
-    """The program, made small, as a file that runs."""
+def write(out: Path, drawn: tuple[int, int, int], program: Program, name: str, message: str) -> Path:
+    """The program, drawn by seed, number and steps, made small, as a file that runs."""
+    seed, number, _ = drawn
     smooth = is_smooth(number)
 
     def wrong(candidate: Program) -> bool:
@@ -202,7 +205,7 @@ def write(out: Path, seed: int, number: int, program: Program, name: str, messag
     try:
         text = spelled(small, name, number, smooth, fails(small, name, number, smooth) or message)
     except Unprintable:
-        text = REDRAWN.format(message=message, seed=seed, number=number, name=name, smooth=smooth)
+        text = REDRAWN.format(message=message, drawn=drawn, number=number, name=name, smooth=smooth)
     path = out / f"{name.replace(' ', '_')}_{seed}_{number}.py"
     path.write_text(text, encoding="utf-8")
     return path
@@ -217,5 +220,5 @@ from tests.fuzz.campaign import numbered
 from tests.fuzz.checks import CHECKS, derive
 
 if __name__ == "__main__":
-    CHECKS[{name!r}](derive(numbered({seed}, {number}), {number}, {smooth}))
+    CHECKS[{name!r}](derive(numbered{drawn}, {number}, {smooth}))
 '''
