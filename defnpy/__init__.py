@@ -10,6 +10,7 @@ from math import e, inf, nan, pi
 from . import data, debug, errors, nn, optim, random, testing, tree
 from .array import linalg
 from .array import operators as _operators
+from .array.associative import associative_scan
 from .array.creation import (
     arange,
     asarray,
@@ -220,6 +221,7 @@ __all__ = [
     "asarray",
     "asin",
     "asinh",
+    "associative_scan",
     "astype",
     "atan",
     "atan2",

@@ -68,9 +68,14 @@ def switch(index: Any, branches: Sequence[Callable[..., Any]], *operands: Any) -
         kind = aval_of(index) if is_tensor(index) else type(index).__name__
         raise wrong(DTypeError, f"switch: the index must be one integer, not {kind}", "of two branches choose by cond")
     if aval_of(index).shape != ():
-        raise wrong(ShapeError, f"switch: the index must be one integer, not {aval_of(index)}", at=index)
+        raise wrong(
+            ShapeError,
+            f"switch: the index must be one integer, not {aval_of(index)}",
+            "choose by element with dp.where",
+            index,
+        )
     if not branches:
-        raise wrong(TreeError, "switch: there is no branch to choose")
+        raise wrong(TreeError, "switch: there is no branch to choose", "dp.switch(index, [function, ...], *operands)")
     return _chosen("switch", cast(index, aval_of(index).dtype), list(branches), operands)
 
 
@@ -100,12 +105,20 @@ def _common(name: str, path: str, row: Sequence[Any]) -> Aval | None:
     if not is_tensor(first):
         for number, other in enumerate(row):
             if other is not first and (is_tensor(other) or other != first):
-                raise wrong(TreeError, f"{name}: {path} is {first!r} in branch 0 and {other!r} in branch {number}")
+                raise wrong(
+                    TreeError,
+                    f"{name}: {path} is {first!r} in branch 0 and {other!r} in branch {number}",
+                    "only tensors may differ between the branches",
+                )
         return None
     avals = [aval_of(leaf) if is_tensor(leaf) else None for leaf in row]
     for number, (leaf, aval) in enumerate(zip(row, avals, strict=True)):
         if aval is None:
-            raise wrong(TreeError, f"{name}: {path} is a tensor in branch 0 and {leaf!r} in branch {number}")
+            raise wrong(
+                TreeError,
+                f"{name}: {path} is a tensor in branch 0 and {leaf!r} in branch {number}",
+                "return a tensor from every branch",
+            )
         if aval.shape != first.aval.shape:
             raise wrong(
                 ShapeError,
@@ -114,14 +127,14 @@ def _common(name: str, path: str, row: Sequence[Any]) -> Aval | None:
                 leaf,
             )
     known = [aval for aval in avals if aval is not None]
-    strong = [aval.dtype for aval in known if not aval.weak]
-    dtype, weak = promote_weak(strong[:1], [aval.dtype for aval in known if aval.weak])
+    strong = [number for number, aval in enumerate(known) if not aval.weak]
+    kept = [known[number].dtype for number in strong]
+    dtype, weak = promote_weak(kept[:1], [aval.dtype for aval in known if aval.weak])
     for number, (leaf, aval) in enumerate(zip(row, known, strict=True)):
-        if not weak and aval.dtype != dtype and (not aval.weak or dtype != strong[0]):
-            other = next(i for i, a in enumerate(known) if not a.weak and i != number)
+        if strong and kept[0] != promote_weak(kept[:1], [aval.dtype])[0] if aval.weak else kept[:1] != [aval.dtype]:
             raise wrong(
                 DTypeError,
-                f"{name}: {path} is {known[other]} in branch {other} and {aval} in branch {number}",
+                f"{name}: {path} is {known[strong[0]]} in branch {strong[0]} and {aval} in branch {number}",
                 "return the same dtypes from every branch: convert one with x.astype(...)",
                 leaf,
             )

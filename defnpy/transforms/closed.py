@@ -79,7 +79,11 @@ def results(values: Sequence[Any], graph: Graph) -> list[Any]:
 def truth(name: str, what: str, value: Any) -> Any:
     """One boolean, from a boolean or a number."""
     if not is_tensor(value):
-        raise wrong(DTypeError, f"{name}: {what} must be a boolean or a number, not {type(value).__name__}")
+        raise wrong(
+            DTypeError,
+            f"{name}: {what} must be a boolean or a number, not {type(value).__name__}",
+            "compare something: x > 0",
+        )
     aval = aval_of(value)
     if aval.shape != ():
         raise wrong(

@@ -70,7 +70,11 @@ class _Carry:
             if is_tensor(first) and is_tensor(now):
                 new.append(self._next(path, self.avals[len(new)], now))
             elif is_tensor(first) or is_tensor(now) or (now is not first and now != first):
-                raise wrong(TreeError, f"{self._name}: {path} starts as {_kind(first)} and becomes {_kind(now)}")
+                raise wrong(
+                    TreeError,
+                    f"{self._name}: {path} starts as {_kind(first)} and becomes {_kind(now)}",
+                    "only tensors may change",
+                )
         same = new == self.avals
         self.avals = new
         return same
@@ -122,7 +126,7 @@ def while_loop(cond_fun: Callable[[Any], Any], body_fun: Callable[[Any], Any], i
     """
     carry = _Carry("while_loop", init, "init", lambda value: value)
     if not carry.tensors:
-        raise wrong(TreeError, "while_loop: carries no tensor, so its test could never change")
+        raise wrong(TreeError, "while_loop: carries no tensor", "start with what cond_fun looks at")
     return _repeated(carry, cond_fun, body_fun)
 
 
@@ -164,15 +168,26 @@ def scan(
     rows = tensors(xs)
     for x in rows:
         if not aval_of(x).shape:
-            raise wrong(ShapeError, f"scan: {aval_of(x)} in xs has no axis to go along", at=x)
+            raise wrong(
+                ShapeError,
+                f"scan: {aval_of(x)} in xs has no axis to go along",
+                "capture it: f may use values of its surroundings",
+                x,
+            )
     sizes = list(dict.fromkeys(aval_of(x).shape[0] for x in rows))
     if length is not None:
         sizes = list(dict.fromkeys([length, *sizes]))
     if len(sizes) != 1:
         what = f"the lengths differ: {', '.join(map(str, sizes))}" if sizes else "neither xs nor length says how often"
-        raise wrong(ShapeError, f"scan: {what}", "" if sizes else "scan(f, init, length=n)")
+        raise wrong(
+            ShapeError, f"scan: {what}", "xs have one row for each iteration" if sizes else "scan(f, init, length=n)"
+        )
     if sizes[0] < 0 or unroll < 1:
-        raise wrong(ShapeError, f"scan: length is {sizes[0]} and unroll {unroll}, but counts are positive")
+        raise wrong(
+            ShapeError,
+            f"scan: length is {sizes[0]} and unroll {unroll}, but counts are positive",
+            "to do nothing, length may be 0",
+        )
     if min(unroll, sizes[0]) > 1:
         return _unrolled(f, init, xs, sizes[0], reverse, unroll)
     return _scanned(_Carry("scan", init, "init", lambda value: value), f, xs, sizes[0], reverse)
@@ -248,7 +263,9 @@ def fori_loop(lower: Any, upper: Any, body_fun: Callable[[Any, Any], Any], init:
     for bound in (lower, upper):
         if not is_tensor(bound) or aval_of(bound).dtype.kind not in "iu" or aval_of(bound).shape:
             kind = aval_of(bound) if is_tensor(bound) else type(bound).__name__
-            raise wrong(DTypeError, f"fori_loop: the bounds must be integers, not {kind}", at=bound)
+            raise wrong(
+                DTypeError, f"fori_loop: the bounds must be integers, not {kind}", "convert: n.astype(int)", bound
+            )
     carry = _Carry("fori_loop", (lower, init), "init", lambda value: value[1])
     if isinstance(lower, (int, np.integer)) and isinstance(upper, (int, np.integer)):
 

@@ -324,3 +324,49 @@ def test_scan_stacks_what_it_makes_in_the_order_of_the_rows():
 def test_map_is_row_by_row():
     xs = double([[1.0, 2.0], [3.0, 4.0]])
     assert both_ways(lambda xs: dp.map(lambda x: {"s": dp.sum(x), "d": x * 2}, xs), xs)["s"].tolist() == [3.0, 7.0]
+
+
+# -- associative_scan -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 3, 7, 8, 13])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_all_partial_results_of_an_operation_that_does_not_commute(n, reverse):
+    rng = np.random.default_rng(n)
+    ms = rng.standard_normal((2, n, 3, 3))
+    found = both_ways(lambda ms: dp.associative_scan(dp.matmul, ms, reverse=reverse, axis=1), double(ms))
+    for k in range(2):
+        total = np.eye(3)
+        for i in reversed(range(n)) if reverse else range(n):
+            total = total @ ms[k, i]
+            np.testing.assert_allclose(found[k, i], total, rtol=1e-11, atol=1e-12)
+
+
+def test_a_linear_recurrence_by_an_associative_scan():
+    a, b = np.random.default_rng(0).standard_normal((2, 20))
+
+    def recurrence(a, b):
+        return dp.associative_scan(lambda f, g: (f[0] * g[0], f[1] * g[0] + g[1]), (a, b))[1]
+
+    by_scan = lambda a, b: dp.scan(lambda x, ab: ((y := ab[0] * x + ab[1]), y), 0.0, (a, b))[1]  # noqa: E731
+    np.testing.assert_allclose(recurrence(double(a), double(b)), by_scan(double(a), double(b)), rtol=1e-10, atol=1e-12)
+    loss = lambda f: lambda a, b: dp.sum(dp.sin(f(a, b)))  # noqa: E731
+    ours, theirs = (dp.grad(loss(f), (0, 1))(double(a), double(b)) for f in (recurrence, by_scan))
+    np.testing.assert_allclose(ours[0], theirs[0], rtol=1e-9, atol=1e-11)
+    np.testing.assert_allclose(ours[1], theirs[1], rtol=1e-9, atol=1e-11)
+
+
+def test_forward_over_reverse_and_back():
+    def f(x, n):
+        return dp.while_loop(lambda c: c[1] < n, lambda c: (dp.sin(c[0]) * x + c[0], c[1] + 1), (x, 0))[0]
+
+    x = double(0.7)
+    first, second = dp.grad(f)(x, 4), dp.grad(dp.grad(f))(x, 4)
+    g = lambda x: f(x, 4)  # noqa: E731
+    for h in (g, dp.defn(g)):
+        np.testing.assert_allclose(dp.jvp(h, (x,), (1.0,))[1], first, rtol=1e-13)
+        np.testing.assert_allclose(dp.vjp(h, x)[1](1.0)[0], first, rtol=1e-13)
+        np.testing.assert_allclose(dp.linearize(h, x)[1](1.0), first, rtol=1e-13)
+        np.testing.assert_allclose(dp.hessian(h)(x), second, rtol=1e-13)
+        np.testing.assert_allclose(dp.grad(dp.jacfwd(h))(x), second, rtol=1e-13)
+        np.testing.assert_allclose(dp.jacfwd(dp.grad(h))(x), second, rtol=1e-13)
