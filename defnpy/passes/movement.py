@@ -14,7 +14,7 @@ from ..ir.expr import Expr
 from ..ir.trace import Trace
 from ..ops.contract import dot_general, free_axes
 from ..ops.convert import astype
-from ..ops.linear import broadcast_to, concat_, permute_dims, reshape, slice_
+from ..ops.linear import broadcast_to, concat_, permute_dims, reshape, slice_, sum_
 from .patterns import number
 from .rewrite import Rule, rule
 
@@ -131,6 +131,23 @@ def permuted_operand(trace: Trace, node: Expr) -> Any:
     return dot_general(*args, contract=tuple(contract), batch=tuple(batch))
 
 
+@rule("dot_general")
+def product_of_elements(trace: Trace, node: Expr) -> Any:
+    """A product that sums nothing multiplies element by element, and one that leaves batch axes alone sums rows: loops,
+    which join those around them. (BLAS adds a single product to 0, and loses the sign of a zero that is negative.)"""
+    left, right = node.args
+    (c0, c1), (b0, b1) = node.kwargs["contract"], node.kwargs["batch"]
+    f0, f1 = free_axes(left.ndim, c0, b0), free_axes(right.ndim, c1, b1)
+    if c0 and (f0 or f1 or not b0 or node.dtype.kind != "f"):
+        return None
+    left, right = permute_dims(left, axes=b0 + f0 + c0), permute_dims(right, axes=b1 + f1 + c1)
+    if c0:
+        return sum_(left * right, axis=tuple(range(len(b0), left.ndim)))
+    shape = node.shape[: len(b0)]
+    left = reshape(left, shape=(*left.shape, *(1,) * len(f1)))
+    return left * reshape(right, shape=(*shape, *(1,) * len(f0), *right.shape[len(b0) :]))
+
+
 @rule("slice")
 def slice_of_view(trace: Trace, node: Expr) -> Any:
     """A slice of a slice is one slice; a slice of a reshape that only adds axes of size 1 goes below it."""
@@ -233,6 +250,7 @@ MOVEMENT_RULES: tuple[Rule, ...] = (
     chained_movement,
     permuted_unit_axes,
     permuted_operand,
+    product_of_elements,
     slice_of_view,
     slice_of_concat,
     one_element,

@@ -231,25 +231,14 @@ def _contraction(node: Expr, base: Any, x: list[Any]) -> Touched | Batched | Non
                 right.append(places[1].index(b))
         return tuple(left), tuple(right)
 
-    product = _product(batched, slices[0], slices[1], contract=within(contract), batch=within(batch))
+    rule = dot_general.batch
+    assert rule is not None
+    product = rule(tuple(batched), *slices, contract=within(contract), batch=within(batch))
     free = free_axes(touched.base.ndim, contract[one], batch[one])
     behind = len(batch[0]) + (len(free_axes(other.ndim, contract[0], batch[0])) if one else 0)
     at = {batch[one].index(a): index for a, index in touched.at.items() if a in batch[one]}
     at = _sorted(at | {behind + free.index(a): index for a, index in touched.at.items() if a in free})
     return _touched(base, at, _corrected(base, at, product) if change else product)
-
-
-def _product(batched: Sequence[bool], left: Any, right: Any, contract: Pairs, batch: Pairs) -> Any:
-    if contract[0] or batch[0]:
-        rule = dot_general.batch
-        assert rule is not None
-        return rule(tuple(batched), left, right, contract=contract, batch=batch)
-    # An outer product is a product element by element, which what reads it can take in.
-    of_left, of_right = batched
-    behind, before = right.ndim - of_right, left.ndim - of_left
-    if of_right:
-        right = reshape(right, shape=(right.shape[0], *(1,) * before, *right.shape[1:]))
-    return reshape(left, shape=(*left.shape, *(1,) * behind)) * right
 
 
 _RULES: dict[str, Rule] = {

@@ -62,6 +62,14 @@ CASES = [
     ("permuted_unit_axes", lambda x: dp.permute_dims(x[:, None], (1, 0)), X, ["reshape"]),
     ("permuted_operand", lambda x: x.reshape(6, 4).T @ x.reshape(6, 4), M, ["reshape", "dot_general"]),
     ("permuted_operand", lambda x: dp.matmul(x, x.mT), M, ["dot_general"]),
+    ("product_of_elements", lambda x: dp.tensordot(x, x, axes=0), M, ["reshape", "reshape", "multiply"]),
+    (
+        "product_of_elements",
+        lambda x: dp.dot_general(x, x, contract=((), ()), batch=((1, 0), (1, 0))),
+        M,
+        ["permute_dims", "reshape", "reshape", "multiply"],
+    ),
+    ("product_of_elements", lambda x: dp.vecdot(x, x + 1.0), M, ["add", "multiply", "sum"]),
     ("implicit_broadcast", lambda x: x + dp.broadcast_to(dp.sum(x), (8,)), X, ["sum", "add"]),
     ("slice_of_view", lambda x: x[1:7][1:5:2], X, ["slice"]),
     ("slice_of_view", lambda x: x[:, None][2:4], X, ["slice", "reshape"]),
@@ -106,6 +114,9 @@ REFUSED = [
     ("permuted_unit_axes", lambda x: dp.permute_dims(x, (0, 2, 1)), M),
     # the result would come out with its axes in another order
     ("permuted_operand", lambda x: dp.tensordot(dp.permute_dims(x, (1, 0, 2)), x, axes=([2], [2])), M),
+    ("product_of_elements", lambda x: x @ x[0, 0], M),
+    ("product_of_elements", lambda x: dp.vecdot(x[0, 0], x[0, 1]), M),  # one number is BLAS's
+    ("product_of_elements", lambda x: dp.vecdot(x, x), dp.arange(3)),  # int64 is not a float: its sum is its own matter
     ("implicit_broadcast", lambda x: dp.broadcast_to(x, (2, 8)) + 1.0, X),
     ("slice_of_view", lambda x: x.reshape(4, 6)[1:3], M),
     ("slice_of_concat", lambda x: dp.concat([x, -x])[7:9], X),

@@ -100,7 +100,7 @@ def test_a_net_computes_only_what_an_element_reaches() -> None:
     x, t = RNG.standard_normal((50, 30)), np.zeros(50, int)
     program, call = compare(net, [params, x, t], 0, "reference")  # W1
     perturbations = len(call[2])
-    graph = program.expr(*call)
+    graph = program.compile(*call).graph
     assert max(node.size for node in graph.nodes()) == perturbations * 50 * 5
     products = [node for node in graph.nodes() if node.op.name == "dot_general"]
     assert all(perturbations not in node.shape for node in products)
