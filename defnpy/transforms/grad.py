@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from .. import tree
-from ..dtypes import cotangent_dtype
+from ..dtypes import bool_, cotangent_dtype
 from ..errors import GradientError
 from ..ir.aval import Aval, Avals
 from ..ir.expr import Expr, Graph, Value, topological
@@ -53,7 +53,7 @@ def backward(trace: Trace, outputs: Sequence[Expr], cotangents: Sequence[Any], w
             active.add(node)
     found: dict[Expr, Any] = {}
     for output, cotangent in zip(outputs, cotangents, strict=True):
-        _accumulate(found, output, Cotangent(cotangent))
+        _accumulate(found, output, cotangent if isinstance(cotangent, Cotangent) else Cotangent(cotangent))
     targets = set(wrt)
     known = functools.cache(lambda: facts(order))  # asked for where a selection is met
     outer_place = trace.place
@@ -66,7 +66,7 @@ def backward(trace: Trace, outputs: Sequence[Expr], cotangents: Sequence[Any], w
             if node.op is ITEM:  # its cotangent waits for those of the other results
                 (several,) = node.args
                 assert isinstance(several.aval, Avals)
-                found.setdefault(several, [None] * len(several.aval.parts))[node.kwargs["index"]] = g.value
+                found.setdefault(several, [None] * len(several.aval.parts))[node.kwargs["index"]] = g
             elif node.op.vjp is not None:  # an op without a rule is flat (see its declaration): nothing flows back
                 for arg, part in zip(node.args, _pulled(trace, node, g, known), strict=True):
                     fitted = part.fitted(arg) if part is not None and arg in active else None
@@ -82,15 +82,16 @@ def _pulled(trace: Trace, node: Expr, g: Any, known: Callable[[], dict[Expr, Fac
     op, x, params = node.op, node.args, node.kwargs
     assert op.vjp is not None
     if isinstance(node.aval, Avals):
-        parts = op.vjp(tuple(g), trace.items(node), *x, **params, **context(op, Reverse))
+        values = tuple([None if part is None else part.value for part in g])
+        parts = op.vjp(values, trace.items(node), *x, **params, **context(op, Reverse([part for part in g if part])))
         return [None if part is None else Cotangent.of(part, op) for part in parts]
-    rule = functools.partial(op.vjp, **params, **context(op, Reverse))
+    rule = functools.partial(op.vjp, **params, **context(op, Reverse()))
     if op.family == "elementwise":
         masked = g.masked and (g.strict or _may_spoil(node, known()))
         parts = rule(g.bare if masked else g.value, node, *x)
         return [None if part is None else Cotangent.of(part, op).within(g, masked) for part in parts]
     found = [None if part is None else Cotangent.of(part, op) for part in rule(g.value, node, *x)]
-    if op.family == "movement" or op is sum_:
+    if op.family in ("movement", "effect", "after") or op is sum_:
 
         def move(i: int, alive: Any) -> Any:
             return rule(alive, node, *x)[i]
@@ -100,12 +101,21 @@ def _pulled(trace: Trace, node: Expr, g: Any, known: Callable[[], dict[Expr, Fac
     return found
 
 
-def vjp_of(graph: Graph, wrt: Sequence[bool], given: Sequence[bool], *, values: bool = False) -> Graph:
+def vjp_of(
+    graph: Graph,
+    wrt: Sequence[bool],
+    given: Sequence[bool],
+    *,
+    values: bool = False,
+    alive: Sequence[bool | None] = (),
+) -> Graph:
     """The graph that pulls cotangents back.
 
     wrt: for every input whether its cotangent is wanted; they are the outputs, zeros where nothing depends on an input.
     given: for every output whether it has a cotangent. Those follow the inputs, in order.
     values: whether the outputs of the graph itself stand before the cotangents, and its effects happen.
+    alive: for every cotangent that is given whether it comes with a condition where it is alive, and a strict one; None
+        if not (see ``cotangent.py``). The conditions are the last inputs.
     """
     with tracing() as trace:
         inputs = [trace.parameter(node.aval, name) for node, name in zip(graph.inputs, graph.names, strict=True)]
@@ -113,7 +123,12 @@ def vjp_of(graph: Graph, wrt: Sequence[bool], given: Sequence[bool], *, values: 
         ends = [node for node, has_one in zip(outputs, given, strict=True) if has_one]
         g = [trace.parameter(zeros(node).aval, f"g{i}") for i, node in enumerate(ends)]
         chosen = [node for node, wanted in zip(inputs, wrt, strict=True) if wanted]
-        found = backward(trace, ends, g, chosen)
+        flags = [*alive, *[None] * (len(g) - len(alive))]
+        masked = [
+            Cotangent(x) if strict is None else Cotangent(x, trace.parameter(Aval(x.shape, bool_), "alive"), x, strict)
+            for x, strict in zip(g, flags, strict=True)
+        ]
+        found = backward(trace, ends, masked, chosen)
         parts = [trace.lift(zeros(x) if part is None else part) for x, part in zip(chosen, found, strict=True)]
         return trace.graph([*outputs, *parts]) if values else Graph(trace.inputs, parts, (), trace.names)
 
@@ -127,12 +142,18 @@ def zeros(x: Expr | Aval) -> Any:
 
 class Reverse:
     """What a rule of an op that runs graphs is handed as ``ctx``: such a rule must differentiate them, which is this
-    floor's work."""
+    floor's work.
+
+    cotangents: those that the rule was given, with the conditions where they are alive.
+    """
 
     vjp_of = staticmethod(vjp_of)
 
+    def __init__(self, cotangents: Sequence[Cotangent] = ()) -> None:
+        self.cotangents = cotangents
 
-def context(op: Op, kind: type) -> dict[str, Any]:
+
+def context(op: Op, kind: Any) -> dict[str, Any]:
     """The keyword argument that the rules of ``op`` take beside its parameters."""
     return {"ctx": kind} if op.graphs else {}
 

@@ -10,12 +10,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..dtypes import DType, cotangent_dtype
+from ..errors import GradientError
 from ..ir.aval import Aval, Avals
 from ..ir.expr import Expr, Graph, topological
 from ..ir.op import ITEM
 from ..ir.trace import Trace, tracing
 from ..ops.convert import cast
 from ..ops.linear import broadcast_to
+from ..source import quote
 from .cotangent import unbroadcast
 from .grad import Reverse, backward, context, zeros
 
@@ -53,7 +55,7 @@ def _moved(trace: Trace, node: Expr, tangents: list[Any]) -> Any:
     results = trace.items(node) if isinstance(node.aval, Avals) else (node,)
     if op.jvp is not None:
         y = results if several else node
-        moved = op.jvp(tangents, y, *node.args, **node.kwargs, **context(op, Forward))
+        moved = op.jvp(tangents, y, *node.args, **node.kwargs, **context(op, Forward()))
         if moved is None:
             return None
         parts = list(moved) if several else [moved]
@@ -87,7 +89,7 @@ def _transposed(trace: Trace, node: Expr, results: Sequence[Expr], tangents: Seq
         several = isinstance(node.aval, Avals)
         given = (cotangents, tuple(results)) if several else (cotangents[0], node)
         assert node.op.vjp is not None
-        pulled = node.op.vjp(*given, *node.args, **node.kwargs, **context(node.op, Reverse))
+        pulled = node.op.vjp(*given, *node.args, **node.kwargs, **context(node.op, Reverse()))
         ends, seeds = [], []
         for arg, part, tangent in zip(node.args, pulled, tangents, strict=True):
             end = None if part is None or tangent is None else unbroadcast(part, arg)
@@ -99,7 +101,11 @@ def _transposed(trace: Trace, node: Expr, results: Sequence[Expr], tangents: Seq
         graph = inner.graph([inner.lift(found[y]) for y in reached])
         outside = [value for value, _ in inner.captured.values()]
     if not set(g.values()).isdisjoint(graph.nodes()):
-        raise AssertionError(f"the vjp rule of {node.op.name} is not linear in the cotangent")
+        raise GradientError(
+            f"{node.op.name}: the rule backwards is not linear in the cotangent, so it has no transpose to go forwards",
+            where=quote(node.loc),
+            hint="a derivative is linear: multiply the cotangent, add it",
+        )
     parts = dict(zip(reached, trace.inline(graph, [*moving, *outside]), strict=True))  # nobody reads the first ones
     return [parts.get(y) for y in results]
 
