@@ -232,7 +232,7 @@ class _Writer:
             return self._element(node, args)
         if node.size != 1 or any(isinstance(arg, _Array) for arg in args):
             raise _Unfit
-        if name in _SAME or (name in _FOLDS and node.dtype == node.args[0].dtype):
+        if name in _SAME or (name in (*_FOLDS, "astype") and node.dtype == node.args[0].dtype):
             return args[0]
         if name == "iota":
             return Literal(node.dtype, node.dtype.type(0))
