@@ -38,7 +38,7 @@ def runge_kutta(np, y, rates):
     def slope(y):
         return np.stack([y[0] * (rates[0] - rates[1] * y[1]), y[1] * (rates[2] * y[0] - rates[3])])
 
-    for _ in range(3):
+    for _ in range(2):
         a = slope(y)
         b = slope(y + 0.05 * a)
         c = slope(y + 0.05 * b)
