@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from ..config import current
 from ..ir.check import verify
 from ..ir.expr import Graph
+from .branches import decide
 from .inline import inline_calls
 from .loops import prune, share
 from .simplify import simplify
@@ -19,7 +20,7 @@ __all__ = ["PASSES", "PREPARATION", "optimize", "prepare", "uncollected"]
 Pass = Callable[[Graph], Graph]
 
 PREPARATION: tuple[Pass, ...] = (stabilize,)
-PASSES: tuple[Pass, ...] = (inline_calls, share, prune, stabilize, simplify)
+PASSES: tuple[Pass, ...] = (inline_calls, share, prune, decide, stabilize, simplify)
 
 
 def prepare(graph: Graph) -> Graph:

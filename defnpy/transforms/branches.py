@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from .. import tree
 from ..dtypes import DEFAULT_INT, promote_weak
 from ..errors import DTypeError, ShapeError, TreeError
@@ -50,7 +52,9 @@ def cond(pred: Any, *arguments: Any) -> Any:
         )
     index: Any = DEFAULT_INT.type(len(pairs))
     for number, (value, _) in reversed(list(enumerate(pairs))):
-        index = where(truth("cond", "the predicate", value), DEFAULT_INT.type(number), index)
+        met = truth("cond", "the predicate", value)
+        taken = DEFAULT_INT.type(number)
+        index = (taken if met else index) if isinstance(met, np.generic) else where(met, taken, index)
     default, *operands = rest
     return _chosen("cond", index, [*[function for _, function in pairs], default], operands)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from .. import tree
 from ..errors import DefnpyError, DTypeError, ShapeError
 from ..ir.aval import Aval
@@ -92,4 +94,6 @@ def truth(name: str, what: str, value: Any) -> Any:
             "ask for all or any of its elements: dp.all(...), dp.any(...); to choose by element use dp.where",
             value,
         )
+    if not isinstance(value, (Value, np.ndarray)):
+        return np.bool_(value)
     return cast(value, aval.dtype) if aval.dtype.kind == "b" else not_equal(value, aval.dtype.type(0))

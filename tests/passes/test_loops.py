@@ -100,3 +100,59 @@ def test_a_derivative_prints_nothing_twice(capsys):
     for derivative in (dp.grad(f), dp.grad(dp.defn(f)), dp.grad(dp.grad(f))):
         derivative(2.0)
         assert capsys.readouterr().out == "y = 4.\ny = 8.\n"
+
+
+# -- branches ---------------------------------------------------------------------------------------------------------
+
+
+def names(graph: Graph) -> list[str]:
+    return [node.op.name for node in graph.nodes()]
+
+
+def test_a_known_branch_is_taken():
+    def f(x):
+        return dp.cond(True, lambda: dp.sum(x), lambda: dp.prod(x)), dp.switch(7, [dp.exp, dp.sin], x)
+
+    found = names(optimized(f, X))
+    assert "sum" in found and "sin" in found and not {"cond", "prod", "exp"} & set(found)
+
+
+def test_small_branches_are_computed_and_one_result_chosen():
+    def f(x):
+        return dp.cond([(x > 2, lambda x: (x * 2, x)), (x > 1, lambda x: (-x, x + 1))], lambda x: (x, 0.0 * x), x)
+
+    graph = optimized(f, X[0])
+    assert "cond" not in names(graph) and "where" in names(graph)
+    for value in (0.5, 1.5, 2.5):
+        x = dp.asarray(value, dtype=F64)
+        for backend in ("reference", "cpu"):
+            found = dp.defn(lambda x: f(x), backend=backend)(x)
+            assert [float(y) for y in found] == [float(y) for y in f(x)]
+
+
+def test_large_branches_and_those_that_can_fail_stay_functions():
+    large = dp.ones(1000)
+    assert "cond" in names(optimized(lambda p, x: dp.cond(p, dp.exp, dp.sin, x), True, large))
+    assert "cond" in names(optimized(lambda p, x, i: dp.cond(p, lambda: x[i], lambda: x[0]), True, large, 5))
+    assert "cond" in names(optimized(lambda p, n: dp.cond(p, lambda: n**n, lambda: n), True, 5))
+    f = dp.defn(lambda p, x, i: dp.cond(p, lambda: x[i], lambda: x[0]))
+    assert float(f(False, large, 5000)) == 1.0  # the index of the other branch is never looked at
+
+
+def test_branches_of_examples_are_compiled():
+    f = dp.vmap(lambda x: dp.cond(dp.sum(x) > 0, lambda x: x @ x, lambda x: dp.sum(dp.sin(x)), x))
+    xs = dp.asarray(np.random.default_rng(0).standard_normal((6, 4)))
+    assert "cond" not in names(optimized(f, xs))
+    np.testing.assert_allclose(dp.defn(f)(xs), f(xs), rtol=1e-12)
+
+
+def test_a_choice_of_values_does_not_spoil_the_gradient():
+    """The gradient is taken of the functions, before a choice of values is made of them."""
+
+    def f(x):
+        return dp.cond(x > 0, lambda x: dp.sqrt(x), lambda x: 2.0 * x, x)
+
+    zero = dp.asarray(0.0, dtype=F64)
+    for order in (dp.grad(dp.defn(f)), dp.defn(dp.grad(f)), dp.grad(f)):
+        assert float(order(zero)) == 2.0
+    assert float(dp.defn(dp.grad(dp.grad(f)))(zero)) == 0.0
