@@ -17,9 +17,9 @@ from ..ir.op import Case
 from ..ir.trace import current
 from ..source import quote
 from .elementwise import where
-from .gather import gather
 from .lapack import getrf
 from .linalg import (
+    SQUARES,
     Array,
     computed,
     drawn,
@@ -29,12 +29,13 @@ from .linalg import (
     product,
     regular,
     square,
+    square_infer,
     transposed,
     triangular_solve,
     unit_lower_part,
     upper_part,
 )
-from .linear import broadcast_to, concat_, iota, permute_dims, reshape, slice_, zeros_like
+from .linear import broadcast_to, concat_, iota, reshape, slice_, zeros_like
 from .logic import equal
 from .sort import along, argsort
 
@@ -53,7 +54,7 @@ def _diagonal_matrix(x: Any) -> Any:
 
 
 def _columns(x: Any) -> Any:
-    """The vectors of ``x`` as rows of one line, to scale the columns of matrices with."""
+    """The vectors of ``x`` as matrices of one row, to scale the columns of others with."""
     return reshape(x, shape=(*x.shape[:-1], 1, x.shape[-1]))
 
 
@@ -72,25 +73,13 @@ def _block(x: Any, rows: slice, columns: slice) -> Any:
 # -- Cholesky ---------------------------------------------------------------------------------------------------------
 
 
-def _square_infer(x: Aval) -> Aval:
-    square(x)
-    return Aval(x.shape, x.dtype)
-
-
 def _cholesky_vjp(g: Any, y: Any, x: Any) -> tuple[Any]:
     # Murray, "Differentiation of the Cholesky decomposition" (2016), equation 10.
-    inner = lower_part(product(transposed(y), g))
-    halved = inner - _diagonal_matrix(_diagonal(inner)) * 0.5
+    inner = product(transposed(y), g)
+    halved = (lower_part(inner) + lower_part(inner, 1)) * 0.5  # the lower triangle, half of its diagonal
     left = triangular_solve(transposed(y), halved, lower=False)
     both = transposed(triangular_solve(transposed(y), transposed(left), lower=False))
     return (_symmetric(both),)
-
-
-def _diagonal(x: Any) -> Any:
-    n = x.shape[-1]
-    places = broadcast_to(iota(shape=(n,)), shape=(n,))
-    stack = tuple(range(1, x.ndim - 1))
-    return permute_dims(gather(x, places, places, axes=(x.ndim - 2, x.ndim - 1)), axes=(*stack, 0))
 
 
 def _definite(*shape: int) -> Any:
@@ -101,10 +90,7 @@ def _definite(*shape: int) -> Any:
     return draw
 
 
-_SQUARES = [(3, 3), (2, 2, 3, 3), (1, 1), (0, 0), (0, 2, 2)]
-
-
-@matrix_op(infer=_square_infer, vjp=_cholesky_vjp, cases=[Case(_definite(*shape)) for shape in _SQUARES])
+@matrix_op(infer=square_infer, vjp=_cholesky_vjp, cases=[Case(_definite(*shape)) for shape in SQUARES])
 def cholesky(x, /):
     """The lower triangular y of y @ y.mT = x, for a symmetric positive definite x: (..., n, n).
 
@@ -260,7 +246,7 @@ def _reciprocal(x: Any) -> Any:
 
 
 def _rows(x: Any) -> Any:
-    """The vectors of ``x`` as columns, to scale the rows of matrices with."""
+    """The vectors of ``x`` as matrices of one column, to scale the rows of others with."""
     return reshape(x, shape=(*x.shape, 1))
 
 
@@ -293,7 +279,7 @@ def _eigh_vjp(g: tuple[Any, Any], y: tuple[Any, Any], x: Any) -> tuple[Any]:
     return (product(v, inner, transposed(v)),)
 
 
-@matrix_op(infer=_eigh_infer, vjp=_eigh_vjp, cases=[Case(_symmetric_case(*shape)) for shape in _SQUARES])
+@matrix_op(infer=_eigh_infer, vjp=_eigh_vjp, cases=[Case(_symmetric_case(*shape)) for shape in SQUARES])
 def eigh(x, /):
     """Eigenvalues, in ascending order, and the eigenvectors, as columns, of a symmetric x.
 
@@ -317,7 +303,7 @@ def _eigvalsh_vjp(g: Any, y: Any, x: Any) -> tuple[Any]:
 @matrix_op(
     infer=lambda x: _eigh_infer(x)[0],
     vjp=_eigvalsh_vjp,
-    cases=[Case(_symmetric_case(*shape)) for shape in _SQUARES],
+    cases=[Case(_symmetric_case(*shape)) for shape in SQUARES],
 )
 def eigvalsh(x, /):
     """The eigenvalues of a symmetric x, in ascending order: (..., n, n) gives (..., n). See :func:`eigh`.

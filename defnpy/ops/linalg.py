@@ -190,19 +190,20 @@ def triangular_solve(a, b, /, *, lower):
     return trsm(a, b, lower)
 
 
-def _square_infer(x: Aval) -> Aval:
+def square_infer(x: Aval) -> Aval:
+    """The shape and dtype of x, whose matrices must be square."""
     square(x)
     return Aval(x.shape, x.dtype)
 
 
-_SQUARES = [(3, 3), (2, 2, 3, 3), (1, 1), (0, 0), (0, 2, 2)]
+SQUARES = [(3, 3), (2, 2, 3, 3), (1, 1), (0, 0), (0, 2, 2)]
 
 
 def _inverse_vjp(g: Any, y: Any, x: Any) -> tuple[Any]:
     return (-product(transposed(y), g, transposed(y)),)
 
 
-@matrix_op(infer=_square_infer, vjp=_inverse_vjp, cases=[Case(drawn(shape)) for shape in _SQUARES])
+@matrix_op(infer=square_infer, vjp=_inverse_vjp, cases=[Case(drawn(shape)) for shape in SQUARES])
 def inv(x, /):
     """The inverse: (..., n, n). A singular matrix is an error. ``solve`` is faster and more exact where it will do.
 
@@ -227,7 +228,7 @@ def _number_infer(x: Aval) -> Aval:
 @matrix_op(
     infer=_number_infer,
     vjp=lambda g, y, x: (_each(g, x) * cofactor(x),),
-    cases=[Case(drawn(shape)) for shape in _SQUARES],
+    cases=[Case(drawn(shape)) for shape in SQUARES],
 )
 def det(x, /):
     """The determinant: (..., n, n) gives (...). Its gradient, the matrix of cofactors, is right for singular ones too.
@@ -245,7 +246,7 @@ def _cofactor_vjp(g: Any, y: Any, x: Any) -> tuple[Any]:
     return ((_each(inner, x) * y - product(y, transposed(g), y)) / _each(det(x), x),)
 
 
-@matrix_op(infer=_square_infer, vjp=_cofactor_vjp, cases=[Case(drawn(shape)) for shape in _SQUARES])
+@matrix_op(infer=square_infer, vjp=_cofactor_vjp, cases=[Case(drawn(shape)) for shape in SQUARES])
 def cofactor(x, /):
     """The derivatives of the determinant by each element: det(x) inv(x).T, of singular matrices too.
 
@@ -275,7 +276,7 @@ def _slogdet_vjp(g: tuple[Any, Any], y: Any, x: Any) -> tuple[Any]:
     return (None if g[1] is None else _each(g[1], x) * transposed(inv(x)),)
 
 
-@matrix_op(infer=_slogdet_infer, vjp=_slogdet_vjp, cases=[Case(drawn(shape)) for shape in _SQUARES])
+@matrix_op(infer=_slogdet_infer, vjp=_slogdet_vjp, cases=[Case(drawn(shape)) for shape in SQUARES])
 def slogdet(x, /):
     """The sign of the determinant and the logarithm of its size, which stays finite where ``det`` would not.
 
