@@ -69,7 +69,7 @@ def _clip_normalize(x: Aval, *, low: Any, high: Any) -> dict[str, Any]:
     vjp=lambda g, y, x, *, low, high: (clip(g, low, high),),
     jvp=lambda tangents, y, x, *, low, high: tangents[0],
     batch=lambda batched, x, *, low, high: clip_grad(x, low=low, high=high),
-    cases=[Case(_normal, {"low": -0.5, "high": 0.1}, smooth=False), Case(_normal, {"low": -1e6, "high": 1e6})],
+    cases=[Case(_normal, {"low": -1e6, "high": 1e6})],  # narrower ones make the two modes differ, as they should
 )
 def clip_grad(x, /, *, low, high):
     """``x``, whose gradient is limited to [low, high], element by element, on the way back through here.
