@@ -221,7 +221,7 @@ def _condition_hint() -> str:
         condition = ast.unparse(_Elementwise().visit(tests[0]))
         return f"choose between values: dp.where({condition}, value_if_true, value_if_false)"
     if isinstance(node, ast.While):
-        return "repeat a number of times that is known while tracing: for _ in range(n), with n keyword-only"
+        return f"repeat on values: {_while_form(_Elementwise().visit(node.test))}"
     operators = [type(n.op) for n in ast.walk(node) if isinstance(n, ast.BoolOp)]
     if operators:
         symbol = "&" if operators[0] is ast.And else "|"
@@ -229,6 +229,17 @@ def _condition_hint() -> str:
     if any(isinstance(n, ast.UnaryOp) and isinstance(n.op, ast.Not) for n in ast.walk(node)):
         return "negate with ~condition"
     return _CHOOSE
+
+
+def _while_form(test: ast.expr) -> str:
+    """The loop over what a condition reads, in functional form."""
+    called = {id(n.func) for n in ast.walk(test) if isinstance(n, ast.Call)}
+    attributes = {id(n.value) for n in ast.walk(test) if isinstance(n, ast.Attribute) and id(n) in called}
+    read = [n.id for n in ast.walk(test) if isinstance(n, ast.Name) and id(n) not in called | attributes]
+    names = list(dict.fromkeys(read))
+    if len(names) == 1:
+        return f"{names[0]} = dp.while_loop(lambda {names[0]}: {ast.unparse(test)}, body, {names[0]})"
+    return "state = dp.while_loop(lambda state: condition, body, state)"
 
 
 def _statement(text: str) -> ast.stmt | None:

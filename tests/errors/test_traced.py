@@ -56,6 +56,13 @@ def conditional_expression(x):
     return x * y
 
 
+def while_loop_of_two(x):
+    y = x + 1
+    while dp.sum(x) < y and x > 0:
+        y = y - 1
+    return y
+
+
 def while_loop(x):
     while x < 3:
         x = x + 1
@@ -122,7 +129,14 @@ WHERE = "choose between values with dp.where(condition, x, y)"
             "bool[]",
             "while x < 3:",
             "x < 3",
-            "repeat a number of times that is known while tracing: for _ in range(n), with n keyword-only",
+            "repeat on values: x = dp.while_loop(lambda x: x < 3, body, x)",
+        ),
+        (
+            while_loop_of_two,
+            "bool[]",
+            "while dp.sum(x) < y and x > 0:",
+            "dp.sum(x) < y",
+            "repeat on values: state = dp.while_loop(lambda state: condition, body, state)",
         ),
         (
             conjunction,
