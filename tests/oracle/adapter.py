@@ -102,6 +102,7 @@ NAMES |= {
     "fori_loop": lax.fori_loop,
     "map": lax.map,
     "associative_scan": lax.associative_scan,
+    "checkpoint": jax.checkpoint,
     "iota": lambda *, shape, axis=0: lax.broadcasted_iota("int64", shape, axis),
 }
 NAMES |= {

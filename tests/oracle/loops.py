@@ -211,6 +211,26 @@ def viterbi_like(np, scores, moves):
     return np.logsumexp(np.scan(step, scores[0], scores[1:])[0])
 
 
+def associative_products(np, xs):
+    """All leading products of matrices."""
+    return np.associative_scan(lambda a, b: a @ b, xs)
+
+
+def associative_recurrence(np, a, b):
+    """h[k] = a[k] h[k-1] + b[k], from the end, of pairs."""
+
+    def both(first, second):
+        return first[0] * second[0], second[0] * first[1] + second[1]
+
+    return np.associative_scan(both, (a, b), reverse=True)[1]
+
+
+def checkpointed(np, x, w):
+    """A layer whose inner values are computed again on the way back, in a scan."""
+    layer = np.checkpoint(lambda h, w: np.tanh(w @ np.sin(h)))
+    return np.scan(lambda h, w: (layer(h, w), None), x, w)[0]
+
+
 ENTRIES = [
     Entry("a root by Newton's method", newton_root, positive((3,))),
     Entry("the logistic map", logistic_map, reals((3,), low=1.0, high=3.0)),
@@ -239,4 +259,7 @@ ENTRIES = [
     Entry("high derivatives of a scan", scan_gradient, reals((4,))),
     Entry("a pendulum", scanned_ode, reals((2,), ())),
     Entry("a sum over paths", viterbi_like, reals((4, 3), (3, 3))),
+    Entry("leading products", associative_products, reals((4, 2, 2))),
+    Entry("a recurrence by pairs", associative_recurrence, reals((5,), (5,))),
+    Entry("a checkpoint in a scan", checkpointed, reals((2,), (3, 2, 2))),
 ]
