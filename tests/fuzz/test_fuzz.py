@@ -92,6 +92,15 @@ def wrong_kernel(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(REGISTRY["sigmoid"], "scalar", "1 / (1 + exp({x}))")
 
 
+def wrong_memory(patch: pytest.MonkeyPatch) -> None:
+    """All temporaries in one place."""
+
+    def crowded(requests: Any) -> tuple[list[int], int]:
+        return [0] * len(requests), max((r.size for r in requests), default=0)
+
+    patch.setattr(importlib.import_module("defnpy.lower.program"), "plan", crowded)
+
+
 FAULTS = [
     (wrong_vjp, "difference"),
     (wrong_second_vjp, "difference"),
@@ -99,6 +108,7 @@ FAULTS = [
     (wrong_batch, "vmap"),
     (wrong_pass, "passes"),
     (wrong_kernel, "cpu"),
+    (wrong_memory, "cpu"),
 ]
 
 
