@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Iterator, Sequence
+from importlib.machinery import PathFinder
 from typing import Any
 
 import numpy as np
@@ -48,7 +48,7 @@ def assert_backends_agree(function: Callable[..., Any], args: Sequence[Any], *, 
 
 def _targets() -> Iterator[tuple[str, dict[str, str]]]:
     for renderer in ("llvm", "numba"):
-        if renderer == "llvm" or importlib.util.find_spec(renderer) is not None:
+        if renderer == "llvm" or PathFinder.find_spec(renderer) is not None:
             yield f"cpu, compiled by {renderer}", {"backend": "cpu", "renderer": renderer}
 
 
