@@ -10,7 +10,9 @@ In defnpy batch, gradient and Adam are one compiled step, which writes the new p
 computes the loss before the update, in the pass that the gradient needs anyway.
 
 ``--iters 600`` is one epoch; ``--save FILE.npz`` keeps the parameters. ``ch07/params.npz``, which other pages draw, is
-``python -m book_chapters.ch07.train_convnet --seed 0 --save book_chapters/ch07/params.npz``.
+``python -m book_chapters.ch07.train_convnet --seed 0 --save book_chapters/ch07/params.npz``. Twelve thousand updates
+magnify every rounding, so another processor, or another version of the compiler, which adds in another order, gives
+another net of the same kind.
 """
 
 from __future__ import annotations
