@@ -211,14 +211,12 @@ class Entry:
                 if isinstance(leaf, (Tensor, np.ndarray)):
                     places.setdefault(id(leaf), []).append((w, i))
         self._places = [places.get(id(value), []) for value in self.captured]
-        self._arrays: list[Any] | None = None  # of the captured values, where they cannot change
+        self.arrays: list[Any] | None = None  # of the captured values, where they cannot change
         if not watched and all(type(value) is Tensor for value in self.captured):
-            self._arrays = [as_array(value, value.dtype) for value in self.captured]
+            self.arrays = [as_array(value, value.dtype) for value in self.captured]
 
     def captured_arrays(self) -> list[Any] | None:
         """The arrays of :meth:`captures`, or None when they must be looked at one by one."""
-        if self._arrays is not None:
-            return self._arrays
         captured = self.captures()
         if captured is None or not all(type(value) is Tensor for value in captured):
             return None

@@ -107,7 +107,7 @@ class Defn(Generic[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         if current() is not None:
             return self.function(*args, **kwargs)
-        target = self._target()
+        target = options().target if self._backend is None else self._target()
         if not kwargs and not self._donate:
             leaves: Any
             leaves, structure = (args, None) if self._flat else tree.flatten(args)
@@ -117,10 +117,12 @@ class Defn(Generic[P, R]):
             except (AttributeError, KeyError):
                 pass  # other leaves than tensors, tensors that are not in order, or a call that was never made before
             else:
-                captured = entry.captured_arrays()
+                captured = entry.arrays
+                if captured is None:
+                    captured = entry.captured_arrays()
                 if captured is not None:
                     self._hits += 1
-                    return entry.compiled.launch(arrays + captured)
+                    return entry.compiled.launch(arrays + captured if captured else arrays)
         return self._call(args, kwargs, target)
 
     def _target(self) -> tuple[Any, ...]:
