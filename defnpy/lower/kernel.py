@@ -221,6 +221,15 @@ class Kernel:
         """Whether a call can end with a status other than 0."""
         return any(isinstance(s, Bound) for s in walk(self.body))
 
+    @property
+    def repeatable(self) -> bool:
+        """Whether it always ends, and a second call on what the first one left gives what the first one would."""
+        roles = {b.name: b.role for b in self.buffers}
+        return not any(
+            isinstance(s, (Bound, While, FoldStore)) or (isinstance(s, Load) and roles[s.buffer] == "out")
+            for s in walk(self.body)
+        )
+
 
 def walk(body: list[Statement]) -> Iterator[Statement]:
     """All statements, outer before inner."""

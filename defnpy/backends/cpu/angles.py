@@ -69,7 +69,7 @@ def quarters_f32(x):
     tail = float32(((rest & 63) << 25) | int32((product & 0xFFFFFFFF) >> 7)) * 2.9802322387695312e-08
     far = head * _HALF_PI_UNITS[0]
     far_low = fma(head, _HALF_PI_UNITS[0], -far) + fma(head, _HALF_PI_UNITS[1], tail * _HALF_PI_UNITS[0])
-    small = x < 131072.0
+    small = likely(x < 131072.0)
     r = near if small else far
     low = near_low if small else far_low
     s = r + low

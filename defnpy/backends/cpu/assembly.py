@@ -6,6 +6,8 @@ Every kernel is called the same way: ``status = kernel(buffers*, sizes*, first, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ...dtypes import DType
@@ -53,12 +55,25 @@ def memory_type(dtype: DType) -> str:
 
 
 def assemble(kernel: Kernel, symbol: str) -> str:
-    """The module that defines ``symbol``; it depends on the kernel's structure only, not on its names."""
-    return _Assembler(kernel, symbol).text()
+    """The module that defines ``symbol``; it depends on the kernel's structure only, not on its names.
+
+    A kernel with functions that are much cheaper for the arguments they mostly get (sin of an angle below 2**17) is
+    there twice: a hopeful body, and the whole one, called where the former met another argument.
+    """
+    bodies = [_Assembler(kernel, f"{symbol}_body", hopeful=kernel.repeatable)]
+    texts = [bodies[0].function()]
+    if bodies[0].code.doubts:
+        bodies.append(_Assembler(kernel, f"{symbol}_whole", bodies[0].blocks))
+        texts.append(bodies[1].function())
+    declarations = dict.fromkeys(line for body in bodies for line in body.code.declarations)
+    hints = [MASKED, *[hint for body in bodies for hint in body.hints]]
+    whole = entry(symbol, [body.symbol for body in bodies], kernel.buffers, len(kernel.sizes))
+    return "\n".join([*declarations, *texts, whole, *hints]) + "\n"
 
 
-def entry(symbol: str, body: str, buffers: list[Buffer], sizes: int) -> str:
-    """The function of the common signature that unpacks its arguments for ``body(buffers..., sizes..., first, last)``.
+def entry(symbol: str, bodies: Sequence[str], buffers: list[Buffer], sizes: int) -> str:
+    """The function of the common signature that unpacks its arguments for ``body(buffers..., sizes..., first, last)``,
+    of several for one after the other until one's status is 0.
 
     A scratch buffer lies once for every thread, as many bytes apart as the size after the kernel's own says.
     """
@@ -75,7 +90,13 @@ def entry(symbol: str, body: str, buffers: list[Buffer], sizes: int) -> str:
         pointers[i] = f"row{i}"
     arguments = [*[f"ptr %{p}" for p in pointers], *[f"i64 %{n}" for n in numbers], "i64 %first", "i64 %last"]
     head = f"define i32 @{symbol}({SIGNATURE}) nounwind {{"
-    return "\n".join([head, *lines, f"  %status = call i32 @{body}({', '.join(arguments)})", "  ret i32 %status", "}"])
+    calls = []
+    for i, body in enumerate(bodies):
+        calls.append(f"  %status{i} = call i32 @{body}({', '.join(arguments)})")
+        if i < len(bodies) - 1:
+            calls.append(f"  %good{i} = icmp eq i32 %status{i}, 0\n  br i1 %good{i}, label %done, label %call{i + 1}")
+            calls.append(f"done:\n  ret i32 0\ncall{i + 1}:")
+    return "\n".join([head, *lines, *calls, f"  ret i32 %status{len(bodies) - 1}", "}"])
 
 
 def _steps(loop: Loop) -> bool:
@@ -85,42 +106,44 @@ def _steps(loop: Loop) -> bool:
 
 
 class _Assembler:
-    def __init__(self, kernel: Kernel, symbol: str) -> None:
+    def __init__(self, kernel: Kernel, symbol: str, blocks: int = 0, hopeful: bool = False) -> None:
         self.kernel = kernel
         self.symbol = symbol
-        self.code = Instructions()
+        self.code = Instructions(hopeful=hopeful)
         self.values: dict[str, Value] = {size: Value(f"%{self._size(i)}", INDEX) for i, size in enumerate(kernel.sizes)}
         self.buffers = {b.name: (f"%b{i}", b.dtype) for i, b in enumerate(kernel.buffers)}
         self.totals: dict[str, Value] = {}  # accumulators: the stack slot of each
         self.slots: list[str] = []
         self.block = "entry"
-        self.blocks = 0
+        self.blocks = blocks  # numbers of blocks are those of hints too, which the module's functions share
         self.values |= {size: Value(str(value), INDEX) for size, value in kernel.fixed.items()}
-        self.hints = [MASKED]
+        self.hints: list[str] = []
         self.narrow = False
 
     @staticmethod
     def _size(i: int) -> str:
         return f"n{i}"
 
-    def text(self) -> str:
+    def function(self) -> str:
+        """The text of the body. Its status is 0, the code of a failed check, or 1 where hope failed."""
         self._run(self.kernel.body)
         buffers = [f"ptr noalias nonnull {name}" for name, _ in self.buffers.values()]
         sizes = [f"i64 %{self._size(i)}" for i in range(len(self.kernel.sizes))]
         head = ", ".join([*buffers, *sizes, "i64 %first", "i64 %last"])
+        end = ["  ret i32 0"]
+        if self.code.doubts:
+            self.slots.append("  %doubt = alloca i32\n  store i32 0, ptr %doubt")
+            end = ["  %doubted = load i32, ptr %doubt\n  ret i32 %doubted"]
         lines = [
-            *self.code.declarations,
             # Not even an internal name may be shared: the loader looks symbols up among all objects.
-            f"define internal i32 @{self.symbol}_body({head}) noinline nounwind {NARROW if self.narrow else ''} {{",
+            f"define internal i32 @{self.symbol}({head}) noinline nounwind {NARROW if self.narrow else ''} {{",
             "entry:",
             *self.slots,
             *self.code.lines,
-            "  ret i32 0",
+            *end,
             "}",
-            entry(self.symbol, f"{self.symbol}_body", self.kernel.buffers, len(self.kernel.sizes)),
-            *self.hints,
         ]
-        return "\n".join(lines) + "\n"
+        return "\n".join(lines)
 
     # -- control flow ----------------------------------------------------------------------------------------------
 

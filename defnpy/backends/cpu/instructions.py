@@ -80,7 +80,7 @@ _PYTHON: dict[type, Callable[[Any, Any], Any]] = {
     ast.Gt: operator.gt, ast.GtE: operator.ge,
 }  # fmt: skip
 _INTRINSICS = {"sqrt", "floor", "ceil", "trunc", "rint", "fma", "copysign"}
-_BUILT_IN = {*_INTRINSICS, "abs", "as_int", "as_float", "invert", "fmod", "quotient", "rest", "ushr"}
+_BUILT_IN = {*_INTRINSICS, "abs", "as_int", "as_float", "invert", "fmod", "quotient", "rest", "ushr", "likely"}
 _CASTS = {name: np.dtype(name) for name in "float32 float64 int32 int64 uint32 uint64".split()}
 
 
@@ -91,6 +91,8 @@ class Instructions:
     declarations: dict[str, None] = field(default_factory=dict)  # of intrinsics
     lines: list[str] = field(default_factory=list)
     count: int = 0
+    hopeful: bool = False  # takes for granted what the dialect calls likely, and notes in %doubt where it is not so
+    doubts: bool = False  # whether there was anything likely
 
     def emit(self, text: str, dtype: DType) -> Value:
         """A new value."""
@@ -197,6 +199,8 @@ class Instructions:
             return self.bitcast(x, np.dtype(f"float{8 * x.dtype.itemsize}"))
         if name == "invert":
             return self.invert(x)
+        if name == "likely":
+            return self._likely(x)
         if name == "fmod":
             return self.emit(f"frem {llvm_type(x.dtype)} {x.text}, {args[1].text}", x.dtype)
         if name in ("quotient", "rest"):
@@ -204,6 +208,16 @@ class Instructions:
             return self.emit(f"{kind} {llvm_type(x.dtype)} {x.text}, {args[1].text}", x.dtype)
         assert name == "ushr"
         return self.emit(f"lshr {llvm_type(x.dtype)} {x.text}, {args[1].text}", x.dtype)
+
+    def _likely(self, condition: Value) -> Value:
+        if not self.hopeful:
+            return condition
+        self.doubts = True
+        before = self.emit("load i32, ptr %doubt", I32)
+        unlikely = self.emit(f"xor i1 {condition.text}, true", BOOL)
+        now = self.emit(f"or i32 {before.text}, {self.cast(unlikely, I32).text}", I32)
+        self.lines.append(f"  store i32 {now.text}, ptr %doubt")
+        return Value("true", BOOL)
 
     def _absolute(self, x: Value) -> Value:
         if x.dtype.kind == "f":

@@ -108,6 +108,6 @@ def _entry(symbol: str, kernel: Kernel, prefix: str) -> str:
             "  %code = trunc i64 %status to i32",
             "  ret i32 %code",
             "}",
-            entry(f"{prefix}kernel", body, kernel.buffers, len(kernel.sizes)),
+            entry(f"{prefix}kernel", [body], kernel.buffers, len(kernel.sizes)),
         ]
     )
