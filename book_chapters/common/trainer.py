@@ -10,7 +10,7 @@ import defnpy as dp
 from defnpy.data import batch_indices
 from defnpy.errors import TrainingError
 
-from .data import parts
+from .data import PART_ROWS, parts
 
 __all__ = ["Trained", "accuracy", "batch", "mean_of_last", "train"]
 
@@ -80,7 +80,7 @@ def _finite(pending: list[dp.Tensor], done: int) -> list[float]:
     return values
 
 
-def accuracy(predict: Callable[[dp.Tensor], dp.Tensor], images: Any, labels: Any, rows: int = 10_000) -> float:
+def accuracy(predict: Callable[[dp.Tensor], dp.Tensor], images: Any, labels: Any, rows: int = PART_ROWS) -> float:
     """The share of images whose largest score stands at their label; in parts, the last one included.
 
     >>> accuracy(lambda x: x, dp.eye(3), dp.asarray([0, 1, 1]), rows=2)
