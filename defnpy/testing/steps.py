@@ -91,7 +91,7 @@ class Maker(Choices):
         if not self.smooth:
             steps += [self.choose, self.cast, self.compare, self.scatter, self.whole]
         if self.table:
-            steps += [self.from_table, self.from_table]
+            steps += [self.from_table] * 6  # there are many ops
         self.pick(steps)()
 
     def from_table(self) -> None:

@@ -167,7 +167,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 def test_the_command_writes_what_it_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
     monkeypatch.setattr(REGISTRY["tanh"], "vjp", lambda g, y, x: (g * 2 * (1 - y * y),))
     assert main(["--graphs", "48", "--out", str(tmp_path)]) == 1
-    files = sorted(tmp_path.glob("difference_0_*.py"))
+    files = sorted(tmp_path.glob("*_0_*.py"))
     assert files
     done = subprocess.run([sys.executable, str(files[0])], cwd=root, env={"PYTHONPATH": str(root)}, capture_output=True)
-    assert done.returncode == 0 and done.stdout == b"difference: all is well\n"  # where the rule is right
+    assert done.returncode == 0 and done.stdout.endswith(b": all is well\n")  # where the rule is right
