@@ -80,7 +80,7 @@ from .compiled import Compilations, Compiled, compilations, spec
 from .config import config
 from .custom import checkpoint, custom_jvp, custom_vjp
 from .defn import CacheInfo, Defn, RecompileWarning, clear_cache, defn
-from .derivatives import Linear, grad, hvp, jvp, linearize, value_and_grad, vjp
+from .derivatives import Linear, grad, hvp, jvp, linearize, value_and_grad, value_and_jvp, vjp
 from .dtypes import bool_ as bool
 from .dtypes import (
     can_cast,
@@ -418,6 +418,7 @@ __all__ = [
     "unique_values",
     "unstack",
     "value_and_grad",
+    "value_and_jvp",
     "var",
     "vecdot",
     "vjp",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from .defn import Defn, _evaluated, _transformed
 from .errors import GradientError
@@ -14,7 +14,7 @@ from .source import capture, quote
 from .transforms.grad import ValueAndGrad, value_and_gradient
 from .transforms.linearize import LinearMap, directional, linearized
 
-__all__ = ["Linear", "grad", "hvp", "jvp", "linearize", "value_and_grad", "vjp"]
+__all__ = ["Linear", "ValueAndJvp", "grad", "hvp", "jvp", "linearize", "value_and_grad", "value_and_jvp", "vjp"]
 
 
 def value_and_grad(
@@ -114,6 +114,24 @@ def jvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence
 
     found: tuple[Any, Any] = _program(function, "jvp", along)(tuple(primals), tuple(tangents))
     return found
+
+
+class ValueAndJvp(NamedTuple):
+    """What the function of :func:`value_and_jvp` returns."""
+
+    value: Any
+    tangent: Any
+
+
+def value_and_jvp(function: Callable[..., Any]) -> Callable[[Sequence[Any], Sequence[Any]], ValueAndJvp]:
+    """:func:`jvp` of ``function``, to be passed on: a function of primals and tangents that returns their
+    ``(value, tangent)`` by name, as that of :func:`value_and_grad` returns ``(value, grad)``.
+
+    >>> import defnpy as dp
+    >>> dp.value_and_jvp(lambda x, y: x * y)((2.0, 3.0), (1.0, None)).tangent
+    Tensor(3., dtype=float32)
+    """
+    return lambda primals, tangents: ValueAndJvp(*jvp(function, primals, tangents))
 
 
 class Linear:

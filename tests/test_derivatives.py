@@ -56,6 +56,16 @@ def inner(a: Any, b: Any) -> float:
 # -- jvp ------------------------------------------------------------------------------------------------------------
 
 
+def test_value_and_jvp_names_what_jvp_returns():
+    args, tangents = (dp.ones(3), 2.0), (dp.asarray([1.0, 0.0, -1.0]), None)
+    for f in (lambda x, y: dp.sum(x**3) * y, dp.defn(lambda x, y: dp.sum(x**3) * y)):
+        both = dp.value_and_jvp(f)(args, tangents)
+        value, tangent = dp.jvp(f, args, tangents)
+        assert both.value == value and both.tangent == tangent
+    nested = dp.value_and_jvp(dp.grad(lambda x: x**3))((2.0,), (1.0,))
+    assert (float(nested.value), float(nested.tangent)) == (12.0, 12.0)
+
+
 def test_jvp_over_containers(way):
     args, tangents = example(), direction()
     value, tangent = dp.jvp(way(model), args, tangents)
