@@ -11,7 +11,7 @@ import time
 import warnings
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -28,6 +28,7 @@ from .passes.pipeline import optimize, uncollected
 from .source import capture, quote
 from .tensor import Tensor, wrap
 from .transforms.captures import watch
+from .transforms.python import rewritten
 from .transforms.stage import is_tensor, parameter_names, stage, strengthen
 
 __all__ = ["CacheInfo", "Defn", "RecompileWarning", "clear_cache", "defn"]
@@ -338,7 +339,12 @@ def _changed(before: Any, now: Any, names: list[str]) -> str:
 
 
 def defn(
-    function: Callable[P, R] | None = None, /, *, backend: str | None = None, donate: str | Sequence[str] = ()
+    function: Callable[P, R] | None = None,
+    /,
+    *,
+    backend: str | None = None,
+    donate: str | Sequence[str] = (),
+    control_flow: Literal["python"] | None = None,
 ) -> Any:
     """Compile a pure function of tensors; to be used as ``@defn`` or ``@defn(backend="reference")``.
 
@@ -353,6 +359,10 @@ def defn(
     ``DonatedError``. Memory that somebody else still sees (``np.asarray(x)``) is copied, never changed. The ``grad`` of
     such a function donates nothing.
 
+    control_flow: with ``"python"``, the function's own ``if``, ``while``, ``for ... in range(...)`` and
+    ``a if c else b`` may depend on traced values: its source is rewritten to calls of ``cond``, ``while_loop`` and
+    ``fori_loop``. Without it, a traced condition is a ``TraceError``, as is, with it, what those cannot do (``break``).
+
     The decorated function has ``expr``, ``source``, ``explain``, ``compile`` and ``cache_info``.
 
     >>> import defnpy as dp
@@ -363,13 +373,24 @@ def defn(
     Tensor([20., 30.], dtype=float32)
     >>> affine.cache_info().misses
     1
+    >>> @dp.defn(control_flow="python")
+    ... def root(a):
+    ...     x = a
+    ...     while abs(x * x - a) > 1e-6 * a:
+    ...         x = (x + a / x) / 2
+    ...     return x
+    >>> print(f"{root(dp.asarray(9.0)):.3f}")
+    3.000
     """
     if backend is not None:
         load_backend(backend)
+    if control_flow not in (None, "python"):
+        raise ConfigError(f"unknown control flow {control_flow!r}", hint="choose 'python', or leave it away")
+    change = rewritten if control_flow == "python" else lambda f: f
     names = (donate,) if isinstance(donate, str) else tuple(donate)
     if function is None:
-        return lambda f: Defn(f, backend, names)
-    return Defn(function, backend, names)
+        return lambda f: Defn(change(f), backend, names)
+    return Defn(change(function), backend, names)
 
 
 _backends: dict[str, Backend] = {"reference": ReferenceBackend()}
