@@ -155,6 +155,11 @@ class Flow:
         return _Range(lower, upper, step)
 
     @staticmethod
+    def number(value: Any) -> bool:
+        """Whether ``value += 1`` means ``value = value + 1``, as for Python's numbers: traced values without axes."""
+        return isinstance(value, Expr) and not value.aval.shape
+
+    @staticmethod
     def plain(value: Any, statement: str, reason: str, hint: str) -> Any:
         """A condition or a range that only Python can decide, for what the statement holds."""
         if _traced(value) or isinstance(value, _Range):

@@ -8,8 +8,8 @@ A branch or a body becomes a function inside of the function, which shares its v
         y = -x
 
 :class:`~defnpy.transforms.flow.Flow` runs them as Python would, or hands them to ``cond`` and the loops. Which of the
-assigned variables are results is told by :class:`_Liveness`: those that are read later. All lines and columns are
-kept, so that messages, graphs and debuggers show the user's own text.
+assigned variables are results, :class:`~defnpy.transforms.liveness.Liveness` tells: those that are read later. All
+lines and columns are kept, so that messages, graphs and debuggers show the user's own text.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ import ast
 import copy
 import inspect
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from types import CellType, CodeType, FunctionType
 from typing import Any, TypeGuard, TypeVar
 
 from ..errors import TraceError
 from .flow import Flow
+from .liveness import Liveness, escapes, loaded, own_nodes, parameters, stored
 
 __all__ = ["rewritten"]
 
@@ -31,9 +32,6 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _FLOW = "__dp_flow__"
 _OWN = "__dp_"  # generated functions; in messages they bear the name of the user's function
-_SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
-_LOOPS = (ast.For, ast.While, ast.AsyncFor)
-_MUTATORS = set("append extend insert pop remove clear update setdefault popitem add discard sort reverse".split())
 
 _LEAVE = "carry a boolean and ask for it in the condition of a while: while running and ..."
 _HINTS = {
@@ -55,7 +53,7 @@ def rewritten(function: F) -> F:
     if code.co_flags & (inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR):
         raise _refused(f"{name} is a generator or a coroutine", "return a container of all results", code)
     definition = _definition(function)
-    for node in _own_nodes(definition.body):
+    for node in own_nodes(definition.body):
         if isinstance(node, (ast.Global, ast.Nonlocal)):
             kind = type(node).__name__.lower()
             raise _refused(
@@ -117,7 +115,7 @@ def _definition(function: FunctionType) -> ast.FunctionDef:
     definition.decorator_list, definition.returns = [], None
     arguments = definition.args
     arguments.defaults, arguments.kw_defaults = [], [None] * len(arguments.kwonlyargs)
-    for argument in _parameters(arguments):
+    for argument in parameters(arguments):
         argument.annotation = None
     return definition
 
@@ -131,146 +129,8 @@ def _named(code: CodeType, user: CodeType) -> CodeType:
     return code.replace(co_consts=constants, co_name=name, co_qualname=qualified)
 
 
-def _parameters(arguments: ast.arguments) -> list[ast.arg]:
-    rest = [arg for arg in (arguments.vararg, arguments.kwarg) if arg is not None]
-    return [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, *rest]
-
-
 def _arguments(names: Sequence[str] = ()) -> ast.arguments:
     return ast.arguments([], [ast.arg(name) for name in names], None, [], [], None, [])
-
-
-# -- what a part of a function reads and assigns -----------------------------------------------------------------------
-
-
-def _own_nodes(parts: Sequence[ast.AST]) -> Iterator[ast.AST]:
-    """All nodes below, without the insides of functions and classes."""
-    for part in parts:
-        yield part
-        if not isinstance(part, _SCOPES):
-            yield from _own_nodes(list(ast.iter_child_nodes(part)))
-
-
-def _stored(parts: Sequence[ast.AST]) -> set[str]:
-    """The variables that statements may assign."""
-    found: set[str] = set()
-    hidden: set[int] = set()  # the variables of comprehensions are their own
-    for node in _own_nodes(parts):
-        if isinstance(node, ast.comprehension):
-            hidden |= {id(n) for n in ast.walk(node.target)}
-        elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-            found.add(node.name)
-        elif isinstance(node, ast.alias):
-            found.add((node.asname or node.name).split(".")[0])
-        elif isinstance(node, (ast.ExceptHandler, ast.MatchAs, ast.MatchStar)) and node.name:
-            found.add(node.name)
-        elif isinstance(node, ast.MatchMapping) and node.rest:
-            found.add(node.rest)
-    for node in _own_nodes(parts):
-        if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load) and id(node) not in hidden:
-            found.add(node.id)
-    return found
-
-
-def _loaded(parts: Sequence[ast.AST | None]) -> set[str]:
-    """The variables that they may read."""
-    found: set[str] = set()
-    for part in parts:
-        if isinstance(part, (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)):
-            own = {n.id for g in part.generators for n in ast.walk(g.target) if isinstance(n, ast.Name)}
-            first, *rest = part.generators
-            inner = [n for n in ast.iter_child_nodes(part) if n is not first]
-            found |= _loaded([first.iter]) | (_loaded([*inner, *first.ifs, *rest]) - own)
-        elif isinstance(part, ast.Lambda):
-            found |= _loaded([part.body]) - {p.arg for p in _parameters(part.args)}
-            found |= _loaded([*part.args.defaults, *part.args.kw_defaults])
-        elif isinstance(part, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            found |= _loaded(part.body) - {p.arg for p in _parameters(part.args)} - _stored(part.body)
-            found |= _loaded([*part.decorator_list, *part.args.defaults, *part.args.kw_defaults])
-        elif isinstance(part, ast.Name) and isinstance(part.ctx, ast.Load):
-            found.add(part.id)
-        elif part is not None:
-            if isinstance(part, ast.AugAssign) and isinstance(part.target, ast.Name):
-                found.add(part.target.id)
-            found |= _loaded(list(ast.iter_child_nodes(part)))
-    return found
-
-
-def _escapes(parts: Sequence[ast.AST], inside: bool = False) -> Iterator[tuple[str, int]]:
-    """What a branch or body cannot do as a function that is traced: kinds, as in _HINTS, and lines.
-
-    inside: of a loop among the parts, to which break and continue belong.
-    """
-    for part in parts:
-        line = getattr(part, "lineno", 0)
-        if isinstance(part, (ast.Return, ast.Raise)) or (isinstance(part, (ast.Break, ast.Continue)) and not inside):
-            yield type(part).__name__.lower(), line
-        elif isinstance(part, (ast.Subscript, ast.Attribute)) and not isinstance(part.ctx, ast.Load):
-            yield "assignment", line
-        elif (
-            isinstance(part, ast.Expr)
-            and isinstance(part.value, ast.Call)
-            and isinstance(part.value.func, ast.Attribute)
-            and part.value.func.attr in _MUTATORS
-        ):
-            yield "assignment", line
-        if not isinstance(part, _SCOPES):
-            yield from _escapes(list(ast.iter_child_nodes(part)), inside or isinstance(part, _LOOPS))
-
-
-def _jumps(parts: Sequence[ast.AST]) -> Iterator[ast.AST]:
-    """The break and continue statements of a loop with this body."""
-    for part in parts:
-        if isinstance(part, (ast.Break, ast.Continue)):
-            yield part
-        elif isinstance(part, _LOOPS):
-            yield from _jumps(part.orelse)
-        elif not isinstance(part, _SCOPES):
-            yield from _jumps(list(ast.iter_child_nodes(part)))
-
-
-class _Liveness:
-    """Which variables are read later: the classic walk backwards, on the tree."""
-
-    def __init__(self, body: list[ast.stmt]) -> None:
-        scopes = [node for node in _own_nodes(body) if isinstance(node, _SCOPES)]
-        self.always = _loaded(scopes)  # functions may read them whenever they are called
-        self._jumps: dict[int, set[str]] = {}  # what is live where a break or continue leads
-
-    def block(self, statements: list[ast.stmt], live: set[str]) -> set[str]:
-        """The variables that are live before statements, from those live after them."""
-        for statement in reversed(statements):
-            live = self.before(statement, live)
-        return live
-
-    def before(self, statement: ast.stmt, live: set[str]) -> set[str]:
-        if isinstance(statement, ast.If):
-            both = self.block(statement.body, live) | self.block(statement.orelse, live)
-            return both | _loaded([statement.test])
-        if isinstance(statement, ast.While):
-            return self.head(statement, live)
-        if isinstance(statement, ast.For):
-            return self.head(statement, live) | _loaded([statement.iter])
-        if isinstance(statement, ast.Return):
-            return _loaded([statement]) | self.always
-        if isinstance(statement, (ast.Assign, ast.AnnAssign, ast.AugAssign, ast.Expr, *_SCOPES)):
-            return (live - _stored([statement])) | _loaded([statement]) | self.always
-        if isinstance(statement, (ast.Break, ast.Continue)):
-            return self._jumps[id(statement)]
-        return live | _loaded([statement])
-
-    def head(self, loop: ast.For | ast.While, live: set[str]) -> set[str]:
-        """The variables that are live where an iteration begins or the loop ends."""
-        jumps = list(_jumps(loop.body))
-        self._jumps |= {id(jump): live for jump in jumps}
-        live = self.block(loop.orelse, live)
-        asked = _loaded([loop.test]) if isinstance(loop, ast.While) else set()
-        target = _stored([loop.target]) if isinstance(loop, ast.For) else set()
-        for _ in range(2):  # the second time with what the first found is the fixed point
-            live = live | asked
-            self._jumps |= {id(jump): live for jump in jumps if isinstance(jump, ast.Continue)}
-            live = live | (self.block(loop.body, live) - target)
-        return live
 
 
 # -- statements --------------------------------------------------------------------------------------------------------
@@ -287,7 +147,7 @@ def _ends(block: list[ast.stmt]) -> bool:
 def _settled(block: list[ast.stmt]) -> list[ast.stmt]:
     """What follows an early return goes into the other branch: then both branches return."""
     for number, statement in enumerate(block):
-        if isinstance(statement, ast.If) and any(isinstance(n, ast.Return) for n in _own_nodes([statement])):
+        if isinstance(statement, ast.If) and any(isinstance(n, ast.Return) for n in own_nodes([statement])):
             rest = block[number + 1 :]
             first, second = _ends(statement.body), _ends(statement.orelse)
             if first or second or not rest:
@@ -302,11 +162,11 @@ class _Rewriter:
     def __init__(self, definition: ast.FunctionDef) -> None:
         self._definition = definition
         self._body = _settled(definition.body)
-        self._live = _Liveness(self._body)
+        self._live = Liveness(self._body)
 
     def function(self) -> ast.FunctionDef:
         definition = self._definition
-        own = _stored(self._body) - {p.arg for p in _parameters(definition.args)}
+        own = stored(self._body) - {p.arg for p in parameters(definition.args)}
         declared = [
             # never evaluated: it makes the name a variable of this function, to which nonlocal can refer
             ast.AnnAssign(ast.Name(name, ast.Store()), ast.Constant(None), None, 1)
@@ -335,9 +195,11 @@ class _Rewriter:
         if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
             plain = ast.Assign([statement.target], statement.value) if statement.value else ast.Pass()
             return [ast.copy_location(plain, statement)]  # an annotated name cannot be nonlocal
+        if isinstance(statement, ast.AugAssign) and isinstance(statement.target, ast.Name):
+            return [_counted(statement, statement.target)]
         if isinstance(statement, (ast.With, ast.Try)):
             new = copy.copy(statement)
-            inner = live | _loaded([statement])
+            inner = live | loaded([statement])
             for field in ("body", "orelse", "finalbody"):
                 if hasattr(statement, field):
                     setattr(new, field, self._block(getattr(statement, field), inner))
@@ -346,18 +208,18 @@ class _Rewriter:
 
     def _if(self, statement: ast.If, live: set[str], tail: bool) -> list[ast.stmt]:
         parts = [*statement.body, *statement.orelse]
-        escapes = list(_escapes(parts))
-        returning = tail and any(kind == "return" for kind, _ in escapes)
+        refused = list(escapes(parts))
+        returning = tail and any(kind == "return" for kind, _ in refused)
         if returning:
-            escapes = [(kind, line) for kind, line in escapes if kind != "return"]
+            refused = [(kind, line) for kind, line in refused if kind != "return"]
         test = _truth(statement.test)
-        if escapes:
+        if refused:
             new = copy.copy(statement)
-            new.test = _plain(test, "if", escapes[0])
+            new.test = _plain(test, "if", refused[0])
             new.body = self._block(statement.body, live, tail)
             new.orelse = self._block(statement.orelse, live, tail)
             return [new]
-        assigned = sorted(_stored(parts))
+        assigned = sorted(stored(parts))
         then = _part("then", self._block(statement.body, live, returning), assigned, statement)
         otherwise = _part("otherwise", self._block(statement.orelse, live, returning), assigned, statement)
         names = [_names(assigned), *([] if returning else [_names([n for n in assigned if n in live])])]
@@ -367,15 +229,15 @@ class _Rewriter:
     def _while(self, statement: ast.While, live: set[str]) -> list[ast.stmt]:
         after = self._block(statement.orelse, live)
         live = self._live.head(statement, live)
-        escapes = list(_escapes(statement.body))
-        escapes += [(":=", n.lineno) for n in ast.walk(statement.test) if isinstance(n, ast.NamedExpr)]
+        refused = list(escapes(statement.body))
+        refused += [(":=", n.lineno) for n in ast.walk(statement.test) if isinstance(n, ast.NamedExpr)]
         body = self._block(statement.body, live)
         test = _truth(statement.test)
-        if escapes:
+        if refused:
             new = copy.copy(statement)
-            new.test, new.body, new.orelse = _plain(test, "while", escapes[0]), body, after
+            new.test, new.body, new.orelse = _plain(test, "while", refused[0]), body, after
             return [new]
-        assigned = sorted(_stored(statement.body))
+        assigned = sorted(stored(statement.body))
         asked = _part("test", [ast.copy_location(ast.Return(test), test)], [], statement)
         part = _part("body", body, assigned, statement)
         names = [_names(assigned), _names([n for n in assigned if n in live])]
@@ -387,20 +249,28 @@ class _Rewriter:
         live = self._live.head(statement, live)
         body = self._block(statement.body, live)
         numbers, target = statement.iter, statement.target
-        escapes: list[tuple[str, int]] = []
+        refused: list[tuple[str, int]] = []
         if _is_range(numbers) and isinstance(target, ast.Name):
             numbers = _call("range_", [numbers.func, *numbers.args], numbers)
-            escapes = list(_escapes(statement.body))
-            if not escapes:
-                assigned = sorted(_stored([*statement.body, target]))
+            refused = list(escapes(statement.body))
+            if not refused:
+                assigned = sorted(stored([*statement.body, target]))
                 part = _part("body", body, assigned, statement)
                 names = [_names(assigned), _names([n for n in assigned if n in live])]
                 call = _call("for_", [numbers, _name(part.name), ast.Constant(target.id), *names], statement.iter)
                 return [part, ast.copy_location(ast.Expr(call), statement.iter), *after]
         new = copy.copy(statement)
-        new.iter = _plain(numbers, "for", escapes[0]) if escapes else numbers
+        new.iter = _plain(numbers, "for", refused[0]) if refused else numbers
         new.body, new.orelse = body, after
         return [new]
+
+
+def _counted(statement: ast.AugAssign, target: ast.Name) -> ast.stmt:
+    """``i += 1`` also where ``i`` is a traced number: a number of Python's cannot change in place either."""
+    name = ast.copy_location(_name(target.id), target)
+    total = ast.copy_location(ast.BinOp(name, statement.op, copy.deepcopy(statement.value)), statement)
+    assign = ast.copy_location(ast.Assign([target], total), statement)
+    return ast.copy_location(ast.If(_call("number", [name], name), [assign], [statement]), statement)
 
 
 def _is_range(value: ast.expr) -> TypeGuard[ast.Call]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import defnpy as dp
-from defnpy.errors import ConfigError, ShapeError, TraceError
+from defnpy.errors import ConfigError, ImmutableError, ShapeError, TraceError
 
 
 def f64(value):
@@ -236,6 +236,17 @@ def annotated(x: float, n: int) -> float:
     return z
 
 
+def counting(x, n):
+    i, total = 0, 0.0
+    while i < n:
+        total += x if x > 0 else 2 * x
+        i += 1
+    else:
+        total -= i
+    total *= 2
+    return total
+
+
 def in_a_with(x, n):
     with np.errstate(all="ignore"):
         if x > 0:
@@ -251,7 +262,7 @@ FUNCTIONS = [
     assigned_in_both, assigned_in_one, chain, early_return, return_in_both, temporaries_of_one_name,
     same_variable_swapped, while_and, if_in_while, while_in_if, while_in_while, while_with_else, for_range, for_from,
     for_step, index_read_afterwards, index_changed_in_the_body, python_loop_with_break, python_while_over_a_range,
-    conditional_expression, logic, container, inner_function, annotated, in_a_with,
+    conditional_expression, logic, container, inner_function, annotated, counting, in_a_with,
 ]  # fmt: skip
 POINTS = [(x, n) for x in (-2.0, -0.75, 0.5, 3.25) for n in (0, 1, 4)]
 
@@ -532,6 +543,21 @@ def test_a_variable_of_the_loop_only():
         "y has no value before the loop, which may end before its first iteration\n"
         + place(last, "for i in range(n):", "range(n)")
         + "\nHint: give it a value before the loop"
+    )
+
+
+def test_arrays_do_not_change_in_place():
+    def grown(x):
+        if x[0] > 0:
+            x += 1
+        return x
+
+    with pytest.raises(ImmutableError) as caught:
+        flow(grown)(f64([1.0, 2.0]))
+    assert str(caught.value) == (
+        "a tensor cannot change: += is refused\n"
+        + place(grown, "x += 1", "x += 1")
+        + "\nHint: make a new value: x = x + 1"
     )
 
 
