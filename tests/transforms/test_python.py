@@ -236,6 +236,34 @@ def annotated(x: float, n: int) -> float:
     return z
 
 
+def carried_and_not_read_afterwards(x, n):
+    step = 1.0
+    for _ in range(n):
+        x = x + step
+        step = step * 2 - 0.5
+    return x
+
+
+def read_by_the_next_condition_only(x, n):
+    limit = 1.0
+    if x > 0:
+        limit = 5.0
+    if x < limit:
+        x = x * 2
+    return x
+
+
+def read_by_a_function_made_before(x, n):
+    scale = 2.0
+
+    def scaled(v):
+        return v * scale
+
+    if x > 0:
+        scale = 3.0
+    return scaled(x)
+
+
 def counting(x, n):
     i, total = 0, 0.0
     while i < n:
@@ -262,7 +290,8 @@ FUNCTIONS = [
     assigned_in_both, assigned_in_one, chain, early_return, return_in_both, temporaries_of_one_name,
     same_variable_swapped, while_and, if_in_while, while_in_if, while_in_while, while_with_else, for_range, for_from,
     for_step, index_read_afterwards, index_changed_in_the_body, python_loop_with_break, python_while_over_a_range,
-    conditional_expression, logic, container, inner_function, annotated, counting, in_a_with,
+    conditional_expression, logic, container, inner_function, annotated, counting,
+    carried_and_not_read_afterwards, read_by_the_next_condition_only, read_by_a_function_made_before, in_a_with,
 ]  # fmt: skip
 POINTS = [(x, n) for x in (-2.0, -0.75, 0.5, 3.25) for n in (0, 1, 4)]
 
