@@ -15,6 +15,7 @@ import itertools
 import re
 import sys
 import types
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,17 +84,34 @@ def _alike(wanted: str, printed: str) -> bool:
     return doctest.OutputChecker().check_output(wanted, printed, doctest.ELLIPSIS)
 
 
+@contextlib.contextmanager
+def book_anew() -> Iterator[None]:
+    """The book's functions as a new process has them: a page may say how often one was compiled."""
+
+    def taken() -> dict[str, types.ModuleType]:
+        names = [name for name in sys.modules if name.partition(".")[0] == "book_chapters"]
+        return {name: sys.modules.pop(name) for name in names}
+
+    before = taken()
+    try:
+        yield
+    finally:
+        taken()
+        sys.modules.update(before)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=[page.relative_to(ROOT).as_posix() for page in PAGES])
 def test_page(page: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)  # a page may write files
     module = types.ModuleType("page")
     monkeypatch.setitem(sys.modules, "page", module)  # dataclasses look their module up
     declared = dict(REGISTRY)
-    try:
-        faults = run_page(page, module)
-    finally:  # a page may declare an op
-        REGISTRY.clear()
-        REGISTRY.update(declared)
+    with book_anew():
+        try:
+            faults = run_page(page, module)
+        finally:  # a page may declare an op
+            REGISTRY.clear()
+            REGISTRY.update(declared)
     assert not faults, "\n\n".join(faults)
 
 
