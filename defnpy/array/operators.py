@@ -208,6 +208,7 @@ def _bool(self: Any) -> NoReturn:
     )
 
 
+_REWRITE = 'or decorate the function by @dp.defn(control_flow="python")'
 _CHOOSE = "choose between values with dp.where(condition, x, y)"
 
 
@@ -219,9 +220,9 @@ def _condition_hint() -> str:
     tests = [n.test for n in ast.walk(node) if isinstance(n, (ast.If, ast.While, ast.IfExp, ast.Assert))]
     if isinstance(node, ast.If) or any(isinstance(n, ast.IfExp) for n in ast.walk(node)):
         condition = ast.unparse(_Elementwise().visit(tests[0]))
-        return f"choose between values: dp.where({condition}, value_if_true, value_if_false)"
+        return f"choose between values: dp.where({condition}, value_if_true, value_if_false), {_REWRITE}"
     if isinstance(node, ast.While):
-        return f"repeat on values: {_while_form(_Elementwise().visit(node.test))}"
+        return f"repeat on values: {_while_form(_Elementwise().visit(node.test))}, {_REWRITE}"
     operators = [type(n.op) for n in ast.walk(node) if isinstance(n, ast.BoolOp)]
     if operators:
         symbol = "&" if operators[0] is ast.And else "|"

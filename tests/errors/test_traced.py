@@ -97,6 +97,7 @@ def chained_comparison(x):
     return dp.where(0 < x < 3, x, 0)
 
 
+REWRITE = ', or decorate the function by @dp.defn(control_flow="python")'
 WHERE = "choose between values with dp.where(condition, x, y)"
 
 
@@ -108,35 +109,35 @@ WHERE = "choose between values with dp.where(condition, x, y)"
             "bool[]",
             "if x > 0:",
             "x > 0",
-            "choose between values: dp.where(x > 0, value_if_true, value_if_false)",
+            "choose between values: dp.where(x > 0, value_if_true, value_if_false)" + REWRITE,
         ),
         (
             elif_statement,
             "bool[]",
             "elif x > 0:",
             "x > 0",
-            "choose between values: dp.where(x > 0, value_if_true, value_if_false)",
+            "choose between values: dp.where(x > 0, value_if_true, value_if_false)" + REWRITE,
         ),
         (
             conditional_expression,
             "bool[]",
             "y = 1.0 if x > 0 else 2.0",
             "x > 0",
-            "choose between values: dp.where(x > 0, value_if_true, value_if_false)",
+            "choose between values: dp.where(x > 0, value_if_true, value_if_false)" + REWRITE,
         ),
         (
             while_loop,
             "bool[]",
             "while x < 3:",
             "x < 3",
-            "repeat on values: x = dp.while_loop(lambda x: x < 3, body, x)",
+            "repeat on values: x = dp.while_loop(lambda x: x < 3, body, x)" + REWRITE,
         ),
         (
             while_loop_of_two,
             "bool[]",
             "while dp.sum(x) < y and x > 0:",
             "dp.sum(x) < y",
-            "repeat on values: state = dp.while_loop(lambda state: condition, body, state)",
+            "repeat on values: state = dp.while_loop(lambda state: condition, body, state)" + REWRITE,
         ),
         (
             conjunction,
@@ -159,7 +160,7 @@ WHERE = "choose between values with dp.where(condition, x, y)"
             "bool[]",
             "if x > 0 and x < 3:",
             "x > 0",
-            "choose between values: dp.where((x > 0) & (x < 3), value_if_true, value_if_false)",
+            "choose between values: dp.where((x > 0) & (x < 3), value_if_true, value_if_false)" + REWRITE,
         ),
         (chained_comparison, "bool[]", "return dp.where(0 < x < 3, x, 0)", "0 < x < 3", WHERE),
     ],
@@ -186,7 +187,7 @@ def test_a_one_line_if_is_understood():
 
     with pytest.raises(TraceError) as caught:
         dp.defn(one_line)(S)
-    assert caught.value.hint == "choose between values: dp.where(x > 0, value_if_true, value_if_false)"
+    assert caught.value.hint == "choose between values: dp.where(x > 0, value_if_true, value_if_false)" + REWRITE
 
 
 # -- numbers, lengths, iteration ------------------------------------------------------------------------------------
