@@ -10,7 +10,9 @@ import numpy as np
 from .. import tree
 from ..defn import Defn
 from ..errors import GradientError
+from ..ir.aval import Avals
 from ..ir.expr import Graph
+from ..shapes import size as elements_of
 from ..tensor import wrap
 from ..transforms.perturb import at_elements
 from ..transforms.stage import is_tensor
@@ -26,7 +28,7 @@ def values_at_elements(
     function: Defn[Any, Any], values: Sequence[Any], number: int, places: Array, elements: Array
 ) -> Array:
     """The scalar ``function`` at ``values``, whose tensor leaf ``number`` has one element replaced: at the flat index
-    ``places[k]`` by ``elements[k]``. One float per k."""
+    ``places[k]`` by ``elements[k]``. One float per k, NaN where the program's own value is doubtful."""
     args = tuple(tree.map(lambda x: wrap(x.copy()) if isinstance(x, np.ndarray) else x, list(values)))
     shape = [leaf for leaf in tree.leaves(args) if is_tensor(leaf)][number].shape
     program = Defn(at_elements(function.function, number), function._backend)
@@ -36,14 +38,15 @@ def values_at_elements(
     for start in range(0, len(places), size):
         # The last block overlaps the one before, so that all have one shape.
         chosen = slice(max(min(start, len(places) - size), 0), start + size)
-        result[chosen] = program(args, tuple(indices[:, chosen]), elements[chosen])
+        found, doubtful = program(args, tuple(indices[:, chosen]), elements[chosen])
+        result[chosen] = np.where(doubtful, np.nan, found)
     return result
 
 
 def _block_size(program: Defn[Any, Any], args: Any, indices: Array, elements: Array) -> int:
     """How many perturbations a block may hold: from what a third one adds to the graph of two."""
     two, three = (program.expr(args, tuple(np.resize(i, n) for i in indices), np.resize(elements, n)) for n in (2, 3))
-    (output,) = three.outputs
+    output = three.outputs[0]
     if output.shape != (3,):
         raise GradientError(
             f"numerical differences need a scalar function, not one that returns shape {output.shape[1:]}"
@@ -53,4 +56,6 @@ def _block_size(program: Defn[Any, Any], args: Any, indices: Array, elements: Ar
 
 
 def _bytes(graph: Graph) -> int:
-    return sum(node.size * node.dtype.itemsize for node in graph.nodes())
+    avals = [node.aval for node in graph.nodes()]
+    values = [value for aval in avals for value in (aval.parts if isinstance(aval, Avals) else (aval,))]
+    return sum(elements_of(value.shape) * value.dtype.itemsize for value in values)

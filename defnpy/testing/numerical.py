@@ -80,7 +80,7 @@ def both_sides(
             moved = np.concatenate([flat[chosen] + step, flat[chosen] - step])
             found = values_at_elements(function, values, leaf_number, np.tile(chosen, 2), moved)
             above, below = found.reshape(2, -1)
-        # One by one, what is not known yet; where a sum overflows, its corrections say nothing.
+        # One by one, what is not known yet: where a sum overflows, its corrections say nothing.
         for position in np.flatnonzero(~(np.isfinite(above) & np.isfinite(below))):
             place = chosen[position]
             kept = flat[place]

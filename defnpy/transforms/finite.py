@@ -18,9 +18,7 @@ __all__ = ["Facts", "facts", "is_tame"]
 
 # Families whose ops add, multiply, choose and move.
 _TAME = frozenset({"contraction", "convolution", "leaf", "movement", "parts", "reduction", "window"})
-_SAME_SIGN = frozenset(
-    {"astype", "broadcast_to", "flip", "gather", "max", "min", "permute_dims", "reshape", "slice", "windows"}
-)
+_SAME_SIGN = frozenset({"broadcast_to", "flip", "gather", "max", "min", "permute_dims", "reshape", "slice", "windows"})
 
 
 class Facts(NamedTuple):
@@ -43,6 +41,10 @@ def facts(order: Sequence[Expr]) -> dict[Expr, Facts]:
 def _finite(node: Expr, x: Sequence[Facts]) -> bool:
     if node.dtype.kind != "f":
         return True
+    if node.op is CONSTANT:
+        return bool(np.isfinite(node.kwargs["value"].value))
+    if node.op.name == "pad" and not np.isfinite(node.kwargs["value"].value):
+        return False
     root = node.op.name == "sqrt" and x[0].low > 0  # of 0 it is finite, and its derivative is not
     return all(fact.finite for fact in x) and (root or is_tame(node, x))
 
@@ -68,6 +70,9 @@ def _low(node: Expr, x: Sequence[int]) -> int:
         return 2 if np.greater(value, 0) else int(np.greater_equal(value, 0))
     if name in _SAME_SIGN or name == "sqrt":
         return x[0]
+    if name == "astype":  # a small number may become 0
+        wide = node.dtype.kind == "f" and node.dtype.itemsize >= node.args[0].dtype.itemsize
+        return x[0] if wide else min(x[0], 1)
     if name == "add":
         return max(x) if min(x) > 0 else 0
     if name == "multiply":  # the product of two small numbers may be 0

@@ -9,14 +9,19 @@ Most of a numerical gradient is spent on computing the same again. Here every va
 
 Where an axis is summed over, alone or in a product, the sum of the base is corrected by the change of the touched
 slice: x @ (W + h e_ij) = x @ W + h x_i e_j. That, and nothing else, is computed in another order than without
-perturbations, so results differ from those by the rounding of sums alone, as long as the base is finite.
+perturbations, so results differ from those by the rounding of sums alone. Where the base is not finite, or so much
+larger than what is left of it that its digits are lost, the perturbation is reported as doubtful.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from .. import shapes, tree
 from ..ir.expr import Expr, Graph
@@ -24,14 +29,18 @@ from ..ir.op import ITEM
 from ..ir.trace import Trace, current
 from ..ops.batching import repeated
 from ..ops.contract import Pairs, dot_general, free_axes
-from ..ops.elementwise import where
+from ..ops.elementwise import abs_, where
 from ..ops.gather import gather
 from ..ops.linear import broadcast_to, iota, permute_dims, reshape
-from ..ops.logic import equal, logical_and
+from ..ops.logic import equal, isfinite, less, logical_and, logical_not, logical_or
+from ..ops.reduce import any_
 from .stage import is_tensor, operand, stage
 from .vmap import batched_node
 
 __all__ = ["at_elements", "perturb"]
+
+LOST = 1e-6  # what a corrected sum may be of its base
+_doubts: ContextVar[list[Any]] = ContextVar("doubts")
 
 
 @dataclass(frozen=True)
@@ -200,8 +209,14 @@ def _reduced(node: Expr, base: Any, x: Touched, corrected: bool) -> Touched | Ba
 
 
 def _corrected(base: Any, at: dict[int, Any], change: Any) -> Any:
-    """The slice of a base, with a change added to it."""
-    return (sliced(base, at) if at else base) + change
+    """The slice of a base, with a change added to it; notes for every perturbation whether that is doubtful."""
+    kept = sliced(base, at) if at else base
+    result = kept + change
+    if result.dtype.kind == "f":
+        doubtful = logical_or(logical_not(isfinite(kept)), less(abs_(result), abs_(kept) * LOST))
+        whole = broadcast_to(doubtful, shape=result.shape)
+        _doubts.get().append(any_(whole, axis=tuple(range(1, result.ndim))) if result.ndim > 1 else whole)
+    return result
 
 
 def _contraction(node: Expr, base: Any, x: list[Any]) -> Touched | Batched | None:
@@ -270,17 +285,20 @@ def _node(trace: Trace, node: Expr, x: list[Any], size: int) -> Any:
 
 def perturb(
     trace: Trace, graph: Graph, inputs: Sequence[Any], number: int, indices: Sequence[Any], values: Any
-) -> list[Any]:
+) -> tuple[list[Any], Any]:
     """Copy a closed graph into ``trace``, which is open, computing it for many perturbations of input ``number``.
 
     indices: for every axis of that input a tensor (perturbations,); values: what stands there instead, of that shape
-    too. Returns the outputs, a first axis for the perturbations on all of them.
+    too. Returns the outputs, a first axis for the perturbations on all of them, and for every perturbation whether
+    they are doubtful (see above).
     """
     size = values.shape[0]
     known: dict[Expr, Any] = {node: trace.lift(x) for node, x in zip(graph.inputs, inputs, strict=True)}
     leaf = graph.inputs[number]
     known[leaf] = _touched(known[leaf], dict(enumerate(map(trace.lift, indices))), trace.lift(values))
     outer_place = trace.place
+    doubts: list[Any] = []
+    token = _doubts.set(doubts)
     try:
         for node in graph.nodes():
             if node not in known:
@@ -288,20 +306,23 @@ def perturb(
                 known[node] = _node(trace, node, [known[arg] for arg in node.args], size)
     finally:
         trace.place = outer_place
+        _doubts.reset(token)
     outputs = [_all(known[node]) for node in graph.outputs]
-    return [x.value if isinstance(x, Batched) else repeated(x, size) for x in outputs]
+    doubtful = functools.reduce(logical_or, doubts, broadcast_to(np.False_, shape=(size,)))
+    return [x.value if isinstance(x, Batched) else repeated(x, size) for x in outputs], doubtful
 
 
 def at_elements(function: Callable[..., Any], number: int) -> Callable[..., Any]:
-    """What ``function`` returns for each of many elements put into the tensor leaf ``number`` of its arguments: a
-    function, to be called under a trace, of the arguments, the indices of the elements, one tensor per axis, and their
-    values."""
+    """What ``function`` returns for each of many elements put into the tensor leaf ``number`` of its arguments, and for
+    each whether that is doubtful: a function, to be called under a trace, of the arguments, the indices of the elements
+    (one tensor per axis) and their values."""
 
     def perturbed(args: Sequence[Any], indices: Sequence[Any], values: Any) -> Any:
         staged = stage(function, args, {})
         inputs = [*[operand(leaf) for leaf in tree.leaves(tuple(args)) if is_tensor(leaf)], *staged.captured]
         trace = current()
         assert trace is not None
-        return staged.rebuild(perturb(trace, staged.graph, inputs, number, indices, values))
+        outputs, doubtful = perturb(trace, staged.graph, inputs, number, indices, values)
+        return staged.rebuild(outputs), doubtful
 
     return perturbed

@@ -65,7 +65,7 @@ def perturbed_graph(
     """The graph for changes of one input, the index of each a column of ``places``, and what it captured."""
     with tracing() as trace:
         inputs = [trace.parameter(node.aval, name) for node, name in zip(graph.inputs, graph.names, strict=True)]
-        outputs = perturb(trace, graph, inputs, number, list(places), elements)
+        outputs, _ = perturb(trace, graph, inputs, number, list(places), elements)
         result = trace.graph([trace.lift(x) for x in outputs])
         captured = [value for value, _ in trace.captured.values()]
     return result, captured

@@ -117,3 +117,47 @@ def test_a_wrong_correction_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(perturb, "_corrected", lambda base, at, change: change)
     with pytest.raises(AssertionError):
         check(lambda x: dp.exp(dp.sum(x)), X[0])
+
+
+# -- where corrections of sums say nothing -----------------------------------------------------------------------------
+
+
+def masked_sum(x):
+    """The sum of the first row is NaN, and what is masked looks finite."""
+    row = dp.sum(x * dp.log(x * x), axis=1)
+    return dp.sum(dp.where(dp.isfinite(row), row, 3 * dp.sum(x, axis=1)))
+
+
+def removable(x):
+    row = dp.sum((dp.exp(x) - dp.cos(x)) / x, axis=1)
+    return dp.sum(dp.where(dp.isnan(row), 7 * dp.sum(x, axis=1), row))
+
+
+def huge(x):
+    return dp.sum(dp.log(1 + dp.sum(1 / (x * x), axis=1)))
+
+
+@pytest.mark.parametrize(("function", "corner"), [(masked_sum, 0.0), (removable, 0.0), (huge, 1e-9), (huge, 1e-12)])
+def test_a_base_that_says_nothing_is_not_built_upon(function, corner):
+    x = np.full((8, 8), 0.5)
+    x[0, 0] = corner
+    with np.errstate(all="ignore"):
+        plain = dp.testing.numerical_gradient(function, x)
+        compiled = dp.testing.numerical_gradient(dp.defn(function), x)
+    np.testing.assert_allclose(compiled, plain, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: dp.sum(dp.scan(lambda c, r: (dp.tanh(c + r), c[0]), x[0], x)[1]),
+        lambda x: dp.sum(dp.cond(x[0, 0] > 0, dp.sin, dp.cos, x)),
+        lambda x: dp.sum(dp.linalg.qr(x + 8 * dp.eye(8, dtype=x.dtype))[1]),
+        lambda x: dp.sum(dp.while_loop(lambda s: dp.sum(s * s) > 5.0, lambda s: s * 0.5, x)),
+    ],
+)
+def test_ops_of_several_results(function):
+    x = np.random.default_rng(0).uniform(0.5, 1.0, (8, 8))
+    plain = dp.testing.numerical_gradient(function, x)
+    compiled = dp.testing.numerical_gradient(dp.defn(function), x)
+    np.testing.assert_allclose(compiled, plain, rtol=1e-7, atol=1e-7)

@@ -74,3 +74,27 @@ def known(function, count: int = 1):
 def test_what_is_known_of_a_value(function, finite, low) -> None:
     found = known(function)
     assert (found.finite, found.low) == (finite, low)
+
+
+@pytest.mark.parametrize(
+    ("function", "at", "right"),
+    [
+        (lambda w: dp.sum(dp.relu(dp.where(MASK, PAIR, -dp.inf) * w)), 2.0, 0.5),
+        (lambda w: dp.max(dp.where(MASK, PAIR, -dp.inf) * w), 2.0, 0.5),
+        (lambda w: dp.max(dp.pad(PAIR[:1], low=1, value=-np.inf) * w), 2.0, 0.5),
+        (lambda x: dp.sum(dp.minimum(dp.abs(x) * dp.inf, 1.0)), [0.5, 1.0], [0.0, 0.0]),
+        (lambda x: dp.sum(dp.minimum(dp.abs(x) / truncated(x), 1.0)), [0.5, 6.0], [0.0, 0.0]),
+    ],
+    ids=["relu of -inf", "max of -inf", "max of a pad", "minimum of inf", "divisor cut to zero"],
+)
+def test_numbers_that_are_infinite_and_casts_that_reach_zero(function, at, right):
+    np.testing.assert_allclose(np.asarray(dp.grad(function)(np.asarray(at))), right)
+    np.testing.assert_allclose(np.asarray(dp.grad(dp.defn(function))(np.asarray(at))), right)
+
+
+MASK, PAIR = np.array([True, False]), np.array([0.5, 1.0])
+
+
+def truncated(x):
+    """0.2 becomes 0."""
+    return (dp.abs(x) * 0.2 + 0.1).astype(dp.int64).astype(dp.float64)

@@ -71,7 +71,7 @@ def compare(function: Callable[..., Any], args: Sequence[Any], number: int, back
     elements = np.random.default_rng(3).standard_normal(leaf.size) + (3 if leaf.shape == () else 0)
     places = np.indices(leaf.shape).reshape(leaf.ndim, leaf.size)
     program = dp.defn(at_elements(function, number), backend=backend)
-    found = dp.tree.leaves(program(tuple(dp.tree.map(dp.asarray, list(args))), tuple(places), elements))
+    found = dp.tree.leaves(program(tuple(dp.tree.map(dp.asarray, list(args))), tuple(places), elements)[0])
     loop = []
     for k, element in enumerate(elements):
         moved = leaf.copy()
