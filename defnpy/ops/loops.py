@@ -24,9 +24,10 @@ from ..ir.op import Case
 from ..ir.trace import tracing
 from ..shapes import DYNAMIC
 from .batching import batch_size, from_axis, repeated, to_axis
+from .control import cond
 from .elementwise import add, multiply, sin, subtract, where
 from .families import special
-from .linear import reshape, zeros_like
+from .linear import zeros_like
 from .logic import less
 from .reduce import any_, max_
 from .subgraphs import (
@@ -208,9 +209,22 @@ def _for_all(flags: Sequence[bool], batched: Sequence[bool], x: Sequence[Any], s
     return [repeated(a, size) if f and not b else a for f, b, a in zip(flags, batched, x, strict=True)]
 
 
-def _only_active(active: Any, new: Any, old: Any) -> Any:
-    """``new`` for the examples whose loop goes on; the others stay as they are."""
-    return where(reshape(active, shape=(*active.shape, *(1,) * (new.ndim - active.ndim))), new, old)
+def _only_active(
+    ctx: Any, body: Graph, active: Any, flags: Sequence[bool], x: Sequence[Any], carries: int
+) -> list[Any]:
+    """The results of the body for the examples whose loop goes on; the others keep their carries and make zeros.
+
+    It is a branch for each example, not a choice between values: the body may have no finite derivative where an
+    example has stopped, often just there. A branch takes operands of each example's own, so that a derivative can leave
+    the stopped ones out.
+    """
+    size, every = active.shape[0], [True] * len(flags)
+    goes, _ = ctx.batch_of(body, every, size, [True] * len(body.outputs))
+    with tracing() as trace:
+        inputs = parameters(trace, goes)
+        stays = trace.graph([*inputs[:carries], *[trace.lift(zeros_like(node)) for node in goes.outputs[carries:]]])
+    index = where(active, DEFAULT_INT.type(0), DEFAULT_INT.type(1))
+    return list(cond(index, *_for_all(every, flags, x, size), branches=(goes, stays)))
 
 
 def _while_infer(*x: Aval, test: Graph, body: Graph, carries: int, record: tuple[int, ...]) -> tuple[Aval, ...]:
@@ -254,17 +268,17 @@ def _while_batch(
         found = while_loop(*_for_all(flags, batched, x, size), test=again, body=graph, carries=k, record=record)
         counts = [repeated(found[-1], size)] * bool(record)
     else:  # it goes on as long as one example does, and counts for each
-        graph, flags = _batched_body(ctx, loop, [*[True] * k, *flags[k:]], size)
+        flags[:k] = [True] * k
         again, _ = ctx.batch_of(test, flags, size)
         with tracing() as trace:
-            inputs = parameters(trace, graph)
+            inputs = parameters(trace, again)
             count = trace.parameter(Aval((size,), DEFAULT_INT), "count")
             (active,) = trace.inline(again, inputs)
-            new = [_only_active(active, a, b) for a, b in zip(trace.inline(graph, inputs), inputs[:k], strict=True)]
+            new = _only_active(ctx, body, active, flags, inputs, k)
             counted = add(count, where(active, DEFAULT_INT.type(1), DEFAULT_INT.type(0)))
             step = trace.graph([trace.lift(a) for a in (*new, counted)])
         with tracing() as trace:
-            inputs = parameters(trace, graph)
+            inputs = parameters(trace, again)
             trace.parameter(Aval((size,), DEFAULT_INT), "count")
             goes_on = trace.graph([any_(trace.inline(again, inputs)[0])])
         order = [*range(k), len(flags), *range(k, len(flags))]
@@ -403,8 +417,7 @@ def _scan_batch(batched: Sequence[bool], *x: Any, ctx: Any, **loop: Any) -> list
             place = trace.parameter(Aval((), DEFAULT_INT), "place")
             ends = trace.parameter(Aval((size,), DEFAULT_INT), "ends")
             active = less(place, ends)
-            new = trace.inline(graph, inputs)
-            new[:k] = [_only_active(active, a, b) for a, b in zip(new[:k], inputs[:k], strict=True)]
+            new = _only_active(ctx, loop["body"], active, flags, inputs, k)
             following = add(place, DEFAULT_INT.type(-1 if loop["reverse"] else 1))
             step = trace.graph([trace.lift(a) for a in (*new[:k], following, *new[k:])])
         order = [*range(k), len(flags), *range(k, len(flags)), len(flags) + 1]

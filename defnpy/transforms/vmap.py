@@ -64,7 +64,10 @@ class Context:
 
 
 def batched_node(node: Expr, batched: tuple[bool, ...], args: Sequence[Any], size: int) -> Any:
-    """A node for many examples, a tuple of several results: by the op's rule, or in a loop where it has none."""
+    """A node for many examples, a tuple of several results: by the op's rule, or in a loop where it has none. Of no
+    examples there is nothing to compute, and rules need not know of them."""
+    if size == 0:
+        return tuple(map(_none, node.aval.parts)) if isinstance(node.aval, Avals) else _none(node.aval)
     rule = node.op.batch or functools.partial(_one_by_one, node, size)
     context = {"ctx": Context} if node.op.graphs and node.op.batch else {}
     found = rule(batched, *args, **node.kwargs, **context)
@@ -87,14 +90,17 @@ def _one_by_one(node: Expr, size: int, batched: tuple[bool, ...], *args: Any, **
     return _stacked(rows, node.aval)
 
 
+def _none(aval: Aval) -> Any:
+    """The result of no examples: the tape of a loop, whose length is unknown, has none."""
+    return broadcast_to(aval.dtype.type(0), shape=(0, *[max(size, 0) for size in aval.shape]))
+
+
 def _entry(x: Any, i: int) -> Any:
     starts, stops = (i, *(0,) * (x.ndim - 1)), (i + 1, *x.shape[1:])
     return reshape(slice_(x, starts=starts, stops=stops, steps=(1,) * x.ndim), shape=x.shape[1:])
 
 
 def _stacked(rows: Sequence[Any], aval: Aval) -> Any:
-    if not rows:
-        return broadcast_to(aval.dtype.type(0), shape=(0, *aval.shape))
     return concat_(*[reshape(row, shape=(1, *aval.shape)) for row in rows], axis=0)
 
 

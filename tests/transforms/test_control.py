@@ -299,6 +299,63 @@ def test_examples_of_their_own_lengths():
     np.testing.assert_allclose(through(w), sum(float(dp.grad(f, 1)(double(x), w)) for x in xs), rtol=1e-13)
 
 
+def root(x):
+    """Its slope is infinite at 1, where the loops below stop."""
+    return dp.sqrt(x - 1.0)
+
+
+SINGULAR = {
+    "elementwise": lambda x, w: root(x) * w[0],
+    "dot": lambda x, w: dp.dot(root(x) * dp.ones(2, dtype=F64), w),
+    "prod": lambda x, w: dp.prod(root(x) * w),
+    "scan": lambda x, w: dp.scan(lambda c, row: (c + root(x) * row, c), 0.0 * x, w)[0],
+    "cond": lambda x, w: dp.cond(x > 3.0, lambda x: root(x) * w[0], lambda x: root(x) * w[1], x),
+}
+
+
+@pytest.mark.parametrize("backend", [None, "reference", "cpu"])
+@pytest.mark.parametrize("counted", [False, True])
+@pytest.mark.parametrize("body", SINGULAR)
+def test_examples_that_stopped_do_not_spoil_gradients(body, counted, backend):
+    """0 times the infinite slope of the body at 1 is not a number; examples that stopped there have no part in it."""
+
+    def one(x, n, w):
+        step = SINGULAR[body]
+        if counted:
+            return dp.fori_loop(0, n, lambda i, x: step(x, w), x)
+        return dp.while_loop(lambda x: x > 1.0, lambda x: step(x, w), x)
+
+    xs, counts, w = np.array([5.0, 1.0, 1.0]), np.array([1, 0, 0]), np.array([0.7, 0.9])
+    rows = [(double(x), n, w) for x, n in zip(xs, counts, strict=True)]
+
+    def batched(x, w):
+        return dp.sum(dp.vmap(one, in_axes=(0, 0, None))(x, counts, w))
+
+    def slopes(x, w):
+        return dp.sum(dp.sin(dp.grad(batched)(x, w)))
+
+    def slope(x, n, w):
+        return dp.sin(dp.grad(one)(x, n, w))
+
+    cases = [
+        (dp.grad(batched), [dp.grad(one)(*row) for row in rows]),
+        (dp.grad(batched, 1), sum(dp.grad(one, 2)(*row) for row in rows)),
+        (dp.grad(slopes), [dp.grad(slope)(*row) for row in rows]),
+        (dp.grad(slopes, 1), sum(dp.grad(slope, 2)(*row) for row in rows)),
+    ]
+    for function, expected in cases:
+        compiled = function if backend is None else dp.defn(lambda x, w, f=function: f(x, w), backend=backend)
+        np.testing.assert_allclose(compiled(xs, w), np.asarray(expected), rtol=1e-12)
+
+
+def test_an_example_that_stopped_at_once_has_the_slope_one():
+    def one(x, w):
+        return dp.while_loop(lambda x: x > 1.0, lambda x: dp.dot(dp.sqrt(x * dp.ones(2, dtype=F64) - 1.0), w), x)
+
+    found = dp.grad(lambda x: dp.sum(dp.vmap(one, in_axes=(0, None))(x, np.array([0.2, 0.3]))))(np.array([5.0, 1.0]))
+    np.testing.assert_allclose(found, [0.125, 1.0], rtol=1e-14)
+
+
 # -- scan and what is made of it --------------------------------------------------------------------------------------
 
 

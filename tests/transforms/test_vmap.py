@@ -160,6 +160,23 @@ def test_no_examples_and_one(way: Any) -> None:
     close(dp.vmap(way(layer), (None, 0))(P, X[:1])["h"], np.asarray(layer(P, X[0])["h"])[None])
 
 
+@pytest.mark.parametrize(
+    ("function", "shape"),
+    [
+        (lambda x: dp.while_loop(lambda x: x < 5.0, lambda x: x * x + 1.0, x), ()),
+        (lambda x: dp.fori_loop(0, dp.asarray(x, dtype="int64"), lambda i, x: x * x, x), ()),
+        (lambda x: dp.sum(dp.conv(x, np.ones((1, 1, 2))) ** 2), (1, 1, 4)),
+        (lambda w: dp.sum(dp.conv(np.ones((1, 1, 4)), w) ** 2), (1, 1, 2)),
+        (lambda x: dp.sum(dp.conv(x, x) ** 2), (1, 1, 4)),
+    ],
+    ids=["while", "fori", "conv", "kernel", "both"],
+)
+def test_gradients_of_no_examples(way: Any, function: Any, shape: tuple[int, ...]) -> None:
+    none = np.zeros((0, *shape))
+    assert dp.vmap(way(dp.grad(function)))(none).shape == none.shape
+    assert way(dp.grad(lambda x: dp.sum(dp.vmap(function)(x))))(none).shape == none.shape
+
+
 def test_axis_size_without_a_mapped_argument(way: Any) -> None:
     close(dp.vmap(way(lambda x: x + 1), in_axes=None, axis_size=3)(W), np.stack([np.asarray(W) + 1] * 3))
 
