@@ -58,10 +58,16 @@ def chosen_value(trace: Trace, node: Expr) -> Any:
 
 
 def _safe(graph: Graph, examples: bool) -> bool:
-    """Whether a branch can be computed for nothing: it raises no error and calls no library."""
-    families = ("leaf", "elementwise", "reduction", "contraction") if examples else ("leaf", "elementwise")
+    """Whether a branch can be computed for nothing: it raises no error, calls no library and ends. Of many examples
+    some choose it as a rule, so that it may also take long."""
+    families = ("leaf", "item", "elementwise", "reduction", "contraction") if examples else ("leaf", "elementwise")
     return all(
-        (node.op.family in families or node.op.name in _VIEWS) and (node.op.name != "pow" or node.dtype.kind == "f")
+        (
+            node.op.family in families
+            or node.op.name in _VIEWS
+            or (examples and node.op.name == "scan" and _safe(node.kwargs["body"], examples))
+        )
+        and (node.op.name != "pow" or node.dtype.kind == "f")
         for node in graph.nodes()
     )
 

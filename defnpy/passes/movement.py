@@ -115,6 +115,25 @@ def permuted_unit_axes(trace: Trace, node: Expr) -> Any:
 
 
 @rule("dot_general")
+def repeated_operand(trace: Trace, node: Expr) -> Any:
+    """Products of many operands with one that is repeated for each of them are one product."""
+    contract, batch = node.kwargs["contract"], node.kwargs["batch"]
+    assert dot_general.batch is not None
+    if not batch[0] or batch[0][0] or batch[1][0]:
+        return None
+    for side, x in enumerate(node.args):
+        if x.op.name == "broadcast_to" and x.args[0].ndim < x.ndim:
+            args = list(node.args)
+            args[side] = broadcast_to(x.args[0], shape=x.shape[1:])
+            pairs = [
+                tuple([tuple([a - 1 for a in axes]) for axes in pair])
+                for pair in (contract, (batch[0][1:], batch[1][1:]))
+            ]
+            return dot_general.batch((side == 1, side == 0), *args, contract=pairs[0], batch=pairs[1])
+    return None
+
+
+@rule("dot_general")
 def permuted_operand(trace: Trace, node: Expr) -> Any:
     """A matrix product reads a permuted operand as it lay before, as long as its free axes stay in their order."""
     contract, batch, args = list(node.kwargs["contract"]), list(node.kwargs["batch"]), list(node.args)
@@ -250,6 +269,7 @@ MOVEMENT_RULES: tuple[Rule, ...] = (
     chained_movement,
     permuted_unit_axes,
     permuted_operand,
+    repeated_operand,
     product_of_elements,
     slice_of_view,
     slice_of_concat,

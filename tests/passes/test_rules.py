@@ -62,6 +62,8 @@ CASES = [
     ("permuted_unit_axes", lambda x: dp.permute_dims(x[:, None], (1, 0)), X, ["reshape"]),
     ("permuted_operand", lambda x: x.reshape(6, 4).T @ x.reshape(6, 4), M, ["reshape", "dot_general"]),
     ("permuted_operand", lambda x: dp.matmul(x, x.mT), M, ["dot_general"]),
+    ("repeated_operand", lambda x: x @ dp.broadcast_to(dp.ones((4, 5)) * x[0, 0, 0], (2, 4, 5)), M, None),
+    ("repeated_operand", lambda x: dp.broadcast_to(dp.exp(x[0] * 0), (2, 3, 4)) @ x.mT, M, None),
     ("product_of_elements", lambda x: dp.tensordot(x, x, axes=0), M, ["reshape", "reshape", "multiply"]),
     (
         "product_of_elements",
@@ -114,6 +116,7 @@ REFUSED = [
     ("permuted_unit_axes", lambda x: dp.permute_dims(x, (0, 2, 1)), M),
     # the result would come out with its axes in another order
     ("permuted_operand", lambda x: dp.tensordot(dp.permute_dims(x, (1, 0, 2)), x, axes=([2], [2])), M),
+    ("repeated_operand", lambda x: x @ dp.broadcast_to(x[:1].mT, (2, 4, 3)), M),
     ("product_of_elements", lambda x: x @ x[0, 0], M),
     ("product_of_elements", lambda x: dp.vecdot(x[0, 0], x[0, 1]), M),  # one number is BLAS's
     ("product_of_elements", lambda x: dp.vecdot(x, x), dp.arange(3)),  # int64 is not a float: its sum is its own matter
