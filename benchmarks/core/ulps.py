@@ -40,7 +40,7 @@ def loop(name: str, dtype: np.dtype[Any], arity: int, symbol: str, library: bool
     t, code = llvm_type(dtype), Instructions()
     operands = [Value(f"%a{i}", dtype) for i in range(arity)]
     suffix = "f" if dtype.itemsize == 4 else ""
-    result = code.declared(name + suffix, operands, dtype) if library else code.apply(name, operands)
+    result = code.intrinsic(name + suffix, operands, dtype) if library else code.apply(name, operands)
     loads = [f"  %g{i} = getelementptr {t}, ptr %p{i}, i64 %i\n  %a{i} = load {t}, ptr %g{i}" for i in range(arity)]
     lines = [
         *code.declarations,
