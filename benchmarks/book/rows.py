@@ -9,11 +9,11 @@ goal, and the same formulas written for speed, which reuse their arrays in place
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from ..harness.work import Work
+from ..harness.work import Contender, Work
 from ..peers import convnet, optimizers, regularised
-from . import two_layer
+from . import multi_layer, two_layer
 
 __all__ = ["CONTENDERS", "GOALS", "SCRIPTS", "STEPS", "Script"]
 
@@ -31,14 +31,15 @@ class Script:
     iterations: dict[str, str]
 
 
-def _named(works: tuple[Work, ...], name: str) -> Work:
-    return next(work for work in works if work.name == name)
+def _named(works: tuple[Work, ...], name: str, *more: Contender) -> Work:
+    work = next(work for work in works if work.name == name)
+    return replace(work, contenders=(*work.contenders, *more))
 
 
 STEPS: dict[str, Work] = {
     **{work.name: work for work in two_layer.WORKS},
-    "ch06.optimizer_compare_mnist": _named(optimizers.WORKS, "optimizers"),
-    "ch06.regularised": _named(regularised.WORKS, "regularised"),
+    "ch06.optimizer_compare_mnist": _named(optimizers.WORKS, "optimizers", multi_layer.OPTIMIZERS),
+    "ch06.regularised": _named(regularised.WORKS, "regularised", multi_layer.REGULARISED),
     "ch07.train_convnet": _named(convnet.WORKS, "convnet"),
 }
 

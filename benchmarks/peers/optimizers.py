@@ -1,4 +1,4 @@
-"""A step of training of chapter 6's net (784, four times 100, 10; relu, He): gradient, then one of four optimizers.
+"""A step of training of chapter 6's net (784, four times 100, 10; relu, He): loss, gradient, one of four optimizers.
 
 Adagrad's and Adam's epsilon is 1e-7. Adam is in the form of the book; torch adds its epsilon after the correction, so
 that one is given which makes the first step the same.
@@ -46,7 +46,8 @@ def with_defnpy(optimizer: str, batch: int) -> Callable[[], Any]:
 
     @dp.defn(donate=("params", "state"))
     def step(params, state, x, t):
-        return rule.update(params, dp.grad(loss)(params, x, t), state)
+        value, gradient = dp.value_and_grad(loss)(params, x, t)
+        return *rule.update(params, gradient, state), value
 
     arrays, x, t = data(batch)
     params, x, t = dp.tree.map(dp.asarray, (tuple(arrays), x, t))
@@ -54,7 +55,7 @@ def with_defnpy(optimizer: str, batch: int) -> Callable[[], Any]:
 
     def call():
         nonlocal params, state
-        params, state = step(params, state, x, t)
+        params, state, _ = step(params, state, x, t)
         return params
 
     return call
@@ -92,7 +93,8 @@ def with_jax(optimizer: str, batch: int) -> Callable[[], Any]:
     @jax.jit
     def step(state, x, t):
         params, first, second, count = state
-        return update(params, jax.grad(loss)(params, x, t), first, second, count)
+        value, gradient = jax.value_and_grad(loss)(params, x, t)
+        return update(params, gradient, first, second, count), value
 
     params, x, t = jax.tree.map(jnp.asarray, data(batch))
     zeros = jax.tree.map(jnp.zeros_like, params)
@@ -100,7 +102,7 @@ def with_jax(optimizer: str, batch: int) -> Callable[[], Any]:
 
     def call():
         nonlocal state
-        state = jax.block_until_ready(step(state, x, t))
+        state, _ = jax.block_until_ready(step(state, x, t))
         return state[0]
 
     return call
@@ -140,27 +142,30 @@ def with_numpy(optimizer: str, batch: int) -> Callable[[], Any]:
     first = [{name: np.zeros_like(value) for name, value in layer.items()} for layer in params]
     second = [{name: np.zeros_like(value) for name, value in layer.items()} for layer in params]
 
-    def gradient_of() -> Layers:
+    def value_and_gradient() -> tuple[float, Layers]:
         activations = [x]
         for layer in params[:-1]:
             activations.append(np.maximum(activations[-1] @ layer["weight"] + layer["bias"], 0))
         z = activations[-1] @ params[-1]["weight"] + params[-1]["bias"]
         z -= z.max(axis=1, keepdims=True)
+        of_the_label = z[rows, t]
         np.exp(z, out=z)
-        z /= z.sum(axis=1, keepdims=True)
+        total = z.sum(axis=1, keepdims=True)
+        value = float(np.mean(np.log(total[:, 0]) - of_the_label))
+        z /= total
         z[rows, t] -= 1
         z *= np.float32(1 / batch)
         gradients = []
         for h, layer in zip(reversed(activations), reversed(params), strict=True):
             gradients.append({"weight": h.T @ z, "bias": z.sum(axis=0)})
             z = (z @ layer["weight"].T) * (h > 0) if h is not x else z
-        return gradients[::-1]
+        return value, gradients[::-1]
 
     def call():
         nonlocal count
         count += 1
         scale = rate * np.float32(np.sqrt(1 - 0.999**count) / (1 - 0.9**count))
-        for i, layer in enumerate(gradient_of()):
+        for i, layer in enumerate(value_and_gradient()[1]):
             for name, g in layer.items():
                 p, m, v = params[i][name], first[i][name], second[i][name]
                 if optimizer == "sgd":
@@ -184,7 +189,7 @@ def with_numpy(optimizer: str, batch: int) -> Callable[[], Any]:
 WORKS = (
     Work(
         "optimizers",
-        "five layers of chapter 6, batch 128: gradient and optimizer",
+        "five layers of chapter 6, batch 128: loss, gradient and optimizer",
         (
             Contender("NumPy", with_numpy, "numpy"),
             Contender("defnpy", with_defnpy, "defnpy"),

@@ -1,4 +1,4 @@
-"""A step of training of chapter 6's regularised nets, batch 100: gradient and plain descent.
+"""A step of training of chapter 6's regularised nets, batch 100: loss, gradient and plain descent.
 
     weight decay   784, six times 100, 10; relu; 0.05 times the sum of squared weights in the loss
     dropout        the same net; each hidden unit is dropped with probability 0.2, from masks that the step draws
@@ -73,8 +73,8 @@ def with_defnpy(net: str, batch: int) -> Callable[[], Any]:
 
     @dp.defn(donate=("params", "running"))
     def step(params, running, key, ratio, x, t):
-        gradient, running = dp.grad(loss, has_aux=True)(params, running, key, ratio, x, t)
-        return dp.tree.map(lambda p, g: p - RATE * g, params, gradient), running
+        (value, running), gradient = dp.value_and_grad(loss, has_aux=True)(params, running, key, ratio, x, t)
+        return dp.tree.map(lambda p, g: p - RATE * g, params, gradient), running, value
 
     layers, running, x, t = dp.tree.map(dp.asarray, data(net, batch))
     keys = (dp.random.key(i) for i in itertools.count())
@@ -82,7 +82,7 @@ def with_defnpy(net: str, batch: int) -> Callable[[], Any]:
 
     def call():
         nonlocal layers, running
-        layers, running = step(layers, running, next(keys), next(ratios), x, t)
+        layers, running, _ = step(layers, running, next(keys), next(ratios), x, t)
         return compared(layers, running)
 
     return call
@@ -111,8 +111,8 @@ def with_jax(net: str, batch: int) -> Callable[[], Any]:
         return value, after
 
     def step(params, running, key, ratio, x, t):
-        gradient, running = jax.grad(loss, has_aux=True)(params, running, key, ratio, x, t)
-        return jax.tree.map(lambda p, g: p - RATE * g, params, gradient), running
+        (value, running), gradient = jax.value_and_grad(loss, has_aux=True)(params, running, key, ratio, x, t)
+        return jax.tree.map(lambda p, g: p - RATE * g, params, gradient), running, value
 
     compiled = jax.jit(step, donate_argnums=(0, 1))
     layers, running, x, t = jax.tree.map(jnp.asarray, data(net, batch))
@@ -121,7 +121,7 @@ def with_jax(net: str, batch: int) -> Callable[[], Any]:
 
     def call():
         nonlocal layers, running
-        layers, running = jax.block_until_ready(compiled(layers, running, next(keys), next(ratios), x, t))
+        layers, running, _ = jax.block_until_ready(compiled(layers, running, next(keys), next(ratios), x, t))
         return compared(layers, running)
 
     return call
@@ -156,8 +156,13 @@ def with_numpy(net: str, batch: int) -> Callable[[], Any]:
             kept.append((*saved, mask))
         z = x @ layers[-1]["weight"] + layers[-1]["bias"]
         z -= z.max(axis=1, keepdims=True)
+        value = -float(np.mean(z[rows, t]))
         np.exp(z, out=z)
-        z /= z.sum(axis=1, keepdims=True)
+        total = z.sum(axis=1, keepdims=True)
+        value += float(np.mean(np.log(total)))
+        if net == "weight decay":
+            value += 0.5 * DECAY * sum(float(np.sum(layer["weight"] ** 2)) for layer in layers)
+        z /= total
         z[rows, t] -= 1
         g = z * np.float32(1 / batch)
         for i in reversed(range(len(layers))):
@@ -186,7 +191,7 @@ def with_numpy(net: str, batch: int) -> Callable[[], Any]:
 WORKS = (
     Work(
         "regularised",
-        "chapter 6's nets with weight decay, dropout, batch norm, batch 100: gradient and descent",
+        "chapter 6's nets with weight decay, dropout, batch norm, batch 100: loss, gradient and descent",
         (
             Contender("NumPy", with_numpy, "numpy"),
             Contender("defnpy", with_defnpy, "defnpy"),
