@@ -17,7 +17,7 @@ from defnpy.backends.cpu import panels
 
 SIZES = [(32, 64, 64), (100, 784, 50), (784, 100, 50), (100, 50, 10), (100, 1000, 10), (100, 784, 1000),
          (256, 256, 256), (512, 512, 512), (1024, 1024, 1024), (100, 4320, 100), (576, 25, 30),
-         (30, 57600, 25)]  # fmt: skip
+         (30, 57600, 25), (30, 576, 25)]  # fmt: skip
 
 
 def seconds(m: int, k: int, n: int, transposed: tuple[bool, bool], by_panels: bool, rounds: int) -> float:

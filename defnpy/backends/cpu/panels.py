@@ -24,32 +24,38 @@ __all__ = ["Shape", "columns", "shape_of", "suits", "text"]
 # takes, and no more than there are registers.
 ROWS = {1: (12, 4), 2: (8, 3), 3: (6, 2), 4: (6, 2)}
 CUBE = 512  # from here on in all three sizes, copying a and b into the order of the loops pays
+FEW = 64  # rows of a that do not make up for turning a few columns of b, of as many elements at least
 FILLED = 0.7  # the share of the vectors' lanes that columns must fill
 DEPTH = 512  # rows of b that are summed at a time: their panel stays in the caches while the rows of a pass by
+SHORT = 128  # rows of b, all of them, whose panel is done before the processor has guessed where the next one lies
+AHEAD = 256  # bytes between what is turned and what is fetched meanwhile
 BLOCK = 8  # rows and columns of b that are turned at a time: longer vectors take LLVM long and gain little
 
 
 @dataclass(frozen=True)
 class Shape:
     """lanes: elements of a vector. width: vectors of a full panel. full: whether there is one; rest: vectors of the
-    last panel, the last of which may be cut short, or 0. turns: whether b is transposed."""
+    last panel, the last of which may be cut short, or 0. turns: whether b is transposed. hurries: whether a panel is
+    done so soon that the next one must be fetched meanwhile."""
 
     lanes: int
     width: int
     full: bool
     rest: int
     turns: bool
+    hurries: bool
 
 
 def suits(product: Product) -> bool:
     """Whether panels are the faster way, by what was measured (``benchmarks/core/products.py``).
 
-    Two cases are the BLAS's: all three sizes large, where its copies pay, and columns that leave the lanes of vectors
-    empty.
+    Three cases are the BLAS's: all three sizes large, where its copies pay; columns that leave the lanes of vectors
+    empty; and a b of few columns that would be turned for few rows of a.
     """
     lanes = machine.vector_registers()[0] // product.node.dtype.itemsize
     filled = product.n / (-(-product.n // lanes) * lanes)
-    return min(product.m, product.n, product.k) < CUBE and filled >= FILLED
+    turning = product.right.transposed and product.n <= 2 * lanes and product.m < FEW <= product.k
+    return min(product.m, product.n, product.k) < CUBE and filled >= FILLED and not turning
 
 
 def columns(dtype: DType) -> int:
@@ -63,7 +69,9 @@ def shape_of(product: Product) -> Shape:
     dtype, n = product.node.dtype, product.n
     size, width = machine.vector_registers()
     lanes, full = size // dtype.itemsize, columns(dtype)
-    return Shape(lanes, width, n >= full, -(-(n % full) // lanes), product.right.transposed)
+    turns = product.right.transposed
+    hurries = not turns and product.k <= SHORT and n > full
+    return Shape(lanes, width, n >= full, -(-(n % full) // lanes), turns, hurries)
 
 
 def text(name: str, dtype: DType, shape: Shape) -> str:
@@ -85,6 +93,7 @@ class _Panels:
         yield f"declare {v} @llvm.masked.load.{suffix}.p0(ptr, i32, {mask}, {v})"
         yield f"declare void @llvm.masked.store.{suffix}.p0({v}, ptr, i32, {mask})"
         yield "declare i64 @llvm.smin.i64(i64, i64)"
+        yield "declare void @llvm.prefetch.p0(ptr, i32, i32, i32)"
         yield f"declare {v} @llvm.fma.{suffix}({v}, {v}, {v})"
         widths = {self.shape.width} if self.shape.full else set()
         for width in sorted(widths | ({self.shape.rest} - {0})):
@@ -188,11 +197,6 @@ entry:
   %end = sub i64 %m, 1
   %inside = sub i64 %count, {(width - 1) * self.lanes}"""
         yield from self.below("%inside", "mask")
-        # The sums begin with what lies in c, or where that is not to be kept, with zeros.
-        yield "  %keep = xor i1 %fresh, true"
-        yield f"  %keep_one = insertelement {self.mask} poison, i1 %keep, i64 0"
-        yield f"  %kept = shufflevector {self.mask} %keep_one, {self.mask} poison, <{self.lanes} x i32> zeroinitializer"
-        yield f"  %kept_last = and {self.mask} %kept, %mask"
         yield f"  br label %enough_{ROWS[width][0]}"
         before, reached = "entry", "0"
         for rows in ROWS[width]:
@@ -222,18 +226,29 @@ rows_{r}:"""
             yield f"  %c_{r}_{i} = getelementptr {t}, ptr %c, i64 %d_{r}_{i}"
         for i, j in cells:
             yield f"  %w_{r}_{i}_{j} = getelementptr {t}, ptr %c_{r}_{i}, i64 {j * self.lanes}"
-            yield self.load(f"old_{r}_{i}_{j}", f"w_{r}_{i}_{j}", "kept_last" if j == last else "kept")
+        # The sums begin with what lies in c. Where that is not kept it is not read: it need not be in the caches.
+        if self.shape.hurries:  # the first rows of a fetch the next panel, the others find it there
+            yield f"  %initial_{r} = icmp eq i64 %i_{r}, 0"
+            yield f"  %ahead_{r} = select i1 %initial_{r}, i64 {self.columns}, i64 0"
+        yield f"  br i1 %fresh, label %sum_{r}, label %kept_{r}"
+        yield f"kept_{r}:"
+        for i, j in cells:
+            yield self.load(f"old_{r}_{i}_{j}", f"w_{r}_{i}_{j}", "mask" if j == last else "")
         yield f"  br label %sum_{r}"
         yield f"sum_{r}:"
-        yield f"  %p_{r} = phi i64 [ 0, %rows_{r} ], [ %p1_{r}, %sum_{r} ]"
+        yield f"  %p_{r} = phi i64 [ 0, %rows_{r} ], [ 0, %kept_{r} ], [ %p1_{r}, %sum_{r} ]"
         for i, j in cells:
-            yield f"  %s_{r}_{i}_{j} = phi {v} [ %old_{r}_{i}_{j}, %rows_{r} ], [ %t_{r}_{i}_{j}, %sum_{r} ]"
+            begin = f"[ zeroinitializer, %rows_{r} ], [ %old_{r}_{i}_{j}, %kept_{r} ]"
+            yield f"  %s_{r}_{i}_{j} = phi {v} {begin}, [ %t_{r}_{i}_{j}, %sum_{r} ]"
         yield f"  %q_{r} = mul i64 %p_{r}, %b_row"
         yield f"  %e_{r} = mul i64 %p_{r}, %a_step"
         for j in range(width):
             yield f"  %f_{r}_{j} = add i64 %q_{r}, {j * self.lanes}"
             yield f"  %g_{r}_{j} = getelementptr {t}, ptr %b, i64 %f_{r}_{j}"
             yield self.load(f"b_{r}_{j}", f"g_{r}_{j}", "mask" if j == last else "")
+            if self.shape.hurries:
+                yield f"  %next_{r}_{j} = getelementptr {t}, ptr %g_{r}_{j}, i64 %ahead_{r}"
+                yield f"  call void @llvm.prefetch.p0(ptr %next_{r}_{j}, i32 0, i32 3, i32 1)"
         for i in range(rows):
             yield f"  %h_{r}_{i} = getelementptr {t}, ptr %a_{r}_{i}, i64 %e_{r}"
             yield f"  %x_{r}_{i} = load {t}, ptr %h_{r}_{i}"
@@ -279,6 +294,8 @@ block:
             yield f"  %o_{i} = mul i64 %l_{i}, %ldb"
             yield f"  %q_{i} = add i64 %o_{i}, %p"
             yield f"  %r_{i} = getelementptr {t}, ptr %b, i64 %q_{i}"
+            yield f"  %ahead_{i} = getelementptr {t}, ptr %r_{i}, i64 {AHEAD // self.itemsize}"
+            yield f"  call void @llvm.prefetch.p0(ptr %ahead_{i}, i32 0, i32 3, i32 1)"
             yield block.load(f"x{size}_{i}", f"r_{i}", "mask")
         distance = size
         while distance > 1:
