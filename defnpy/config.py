@@ -31,6 +31,7 @@ class Options:
     renderer: who compiles the kernels of the cpu backend: ``"llvm"`` (at once) or ``"numba"`` (from the Python source
         that ``f.source()`` shows; slower to start, as fast to run).
     threads: how many threads may share a large step, by default one for every core that the process may use.
+    reproducible: results do not depend on ``threads``, not even in the last bits of large matrix products.
     """
 
     backend: str = "cpu"
@@ -38,7 +39,8 @@ class Options:
     verify: bool = False
     renderer: str = "llvm"
     threads: int = dataclasses.field(default_factory=cores)
-    target: tuple[str, str, int] = dataclasses.field(init=False, repr=False, compare=False)
+    reproducible: bool = False
+    target: tuple[str, str, int, bool] = dataclasses.field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for kind, chosen, known in (("backend", self.backend, BACKENDS), ("renderer", self.renderer, RENDERERS)):
@@ -50,9 +52,10 @@ class Options:
             raise ConfigError(f"cache_dir must be a path, not {self.cache_dir!r}")
         object.__setattr__(self, "cache_dir", os.fspath(self.cache_dir))
         # What a compiled program depends on: part of the key of every call.
-        object.__setattr__(self, "target", (self.backend, self.renderer, self.threads))
-        if not isinstance(self.verify, bool):
-            raise ConfigError(f"verify must be True or False, not {self.verify!r}")
+        object.__setattr__(self, "target", (self.backend, self.renderer, self.threads, self.reproducible))
+        for name, switch in (("verify", self.verify), ("reproducible", self.reproducible)):
+            if not isinstance(switch, bool):
+                raise ConfigError(f"{name} must be True or False, not {switch!r}")
 
 
 def default_cache_dir() -> str:
@@ -72,11 +75,18 @@ def _choice(kind: str, known: tuple[str, ...]) -> str:
     return chosen
 
 
+def _switch(name: str) -> bool:
+    """Whether the environment switches an option on."""
+    variable = f"DEFNPY_{name.upper()}"
+    value = os.environ.get(variable, "0")
+    if value not in ("0", "1"):
+        raise ConfigError(f"{variable}={value!r} is neither 0 nor 1", hint=f"set {variable}=1 or unset it")
+    return value == "1"
+
+
 def _from_environment() -> Options:
     backend = _choice("backend", BACKENDS)
-    verify = os.environ.get("DEFNPY_VERIFY", "0")
-    if verify not in ("0", "1"):
-        raise ConfigError(f"DEFNPY_VERIFY={verify!r} is neither 0 nor 1", hint="set DEFNPY_VERIFY=1 or unset it")
+    verify = _switch("verify")
     renderer = _choice("renderer", RENDERERS)
     threads = os.environ.get("DEFNPY_NUM_THREADS", "")
     if threads and not (threads.isdecimal() and int(threads) > 0):
@@ -84,7 +94,8 @@ def _from_environment() -> Options:
             f"DEFNPY_NUM_THREADS={threads!r} is no positive number", hint="set it to 1 or more, or unset it"
         )
     folder = os.environ.get("DEFNPY_CACHE_DIR", default_cache_dir())
-    return Options(backend, folder, verify == "1", renderer, int(threads) if threads else cores())
+    count = int(threads) if threads else cores()
+    return Options(backend, folder, verify, renderer, count, _switch("reproducible"))
 
 
 _environment: Options | None = None

@@ -79,6 +79,26 @@ def test_products_on_several_threads(count: int) -> None:
             np.testing.assert_allclose(found, e, rtol=1e-12, atol=1e-11)
 
 
+def test_products_are_cut_by_their_sizes_alone_where_they_must_be_reproducible() -> None:
+    """OpenBLAS computes the edges of a block by other loops: where the product is cut shows in the last bits."""
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((700, 640)), rng.standard_normal((640, 620))
+    f = dp.defn(lambda x, y: (x @ y, y.T @ x.T, dp.sum(x @ y), x[:50] @ y))
+    alone = None
+    for count in (1, 2, 3, 7):
+        with dp.config(threads=count, reproducible=True, backend="cpu"):
+            (table,) = linked(f, x, y).tables
+            parts = [row[5] for row in table.table.tolist()]
+            found = [np.asarray(part) for part in f(x, y)]
+        assert table.threads <= count and parts[:2] == [8, 8]  # large products, whoever does them
+        alone = alone or found
+        for one, other in zip(found, alone, strict=True):
+            np.testing.assert_array_equal(one, other)
+    for one, other in zip(found, on(3, f, x, y), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-11)
+    assert f.cache_info().misses == 5  # it is an option that programs depend on
+
+
 def test_steps_for_different_numbers_of_threads_in_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker that one step does not need must not take part twice in the next one that needs it."""
     monkeypatch.setattr(shares, "WORTH", 1e-9)
@@ -206,6 +226,7 @@ def test_a_pool_is_made_once_and_grows() -> None:
     large = native.pool(5)
     assert (small.size, large.size) == (2, 5) and native.pool(3) is large
     assert native._retired == [small]
+    assert native.pool(1).size == 1  # steps of several parts for one thread are its own matter
 
 
 @pytest.mark.usefixtures("no_pool")

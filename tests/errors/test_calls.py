@@ -155,9 +155,11 @@ def test_a_program_takes_what_it_was_compiled_for(program):
         (lambda: dp.defn(lambda x: x, backend="gpu"), "unknown backend 'gpu'\nHint: choose 'cpu' or 'reference'"),
         (
             lambda: dp.config(bakend="cpu"),
-            "unknown option 'bakend'\nHint: the options are backend, cache_dir, verify, renderer, threads",
+            "unknown option 'bakend'\nHint: the options are backend, cache_dir, verify, renderer, threads, "
+            "reproducible",
         ),
         (lambda: dp.config(verify=3), "verify must be True or False, not 3"),
+        (lambda: dp.config(reproducible=1), "reproducible must be True or False, not 1"),
         (lambda: dp.config(renderer="gcc"), "unknown renderer 'gcc'\nHint: choose one of 'llvm', 'numba'"),
         (lambda: dp.config(threads=0), "threads must be a positive integer, not 0"),
         (lambda: dp.config(threads=2.0), "threads must be a positive integer, not 2.0"),
@@ -177,6 +179,11 @@ def test_options_that_do_not_exist(call, text):
             "DEFNPY_BACKEND",
             "gpu",
             "DEFNPY_BACKEND='gpu' names no backend\nHint: set it to one of cpu, reference, or unset it",
+        ),
+        (
+            "DEFNPY_REPRODUCIBLE",
+            "",
+            "DEFNPY_REPRODUCIBLE='' is neither 0 nor 1\nHint: set DEFNPY_REPRODUCIBLE=1 or unset it",
         ),
         ("DEFNPY_VERIFY", "yes", "DEFNPY_VERIFY='yes' is neither 0 nor 1\nHint: set DEFNPY_VERIFY=1 or unset it"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -76,8 +77,16 @@ def test_checkpoint_that_lacks_a_parameter_or_has_one_too_many(tmp_path: Path) -
         assert str(caught.value) == f"{path}: {message}"
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Ctrl-C as Python has it: a shell starts programs in its background with it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_first_ctrl_c_is_a_wish_and_the_second_an_order() -> None:
-    before = signal.getsignal(signal.SIGINT)
     with Interrupt() as interrupt:
         assert not interrupt.requested
         os.kill(os.getpid(), signal.SIGINT)
@@ -85,7 +94,7 @@ def test_first_ctrl_c_is_a_wish_and_the_second_an_order() -> None:
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
             signal.sigtimedwait([], 1)  # a moment in which the signal is delivered
-    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 @given(st.lists(st.floats(-100, 100), min_size=1, max_size=50), st.integers(1, 20))

@@ -8,14 +8,18 @@ from __future__ import annotations
 import ctypes
 import functools
 
+from ...config import current as options
 from ...dtypes import DType
 from ...lower.products import Product
+from ...lower.threads import crew
 from ...openblas import library as openblas
 from . import panels
 from .compile import machine_code
 from .machine import words
 
 __all__ = ["gemm", "split"]
+
+PARTS = 8  # of a product by BLAS, where results must not depend on the number of threads
 
 _C_NAMES = {"float32": "scipy_cblas_sgemm", "float64": "scipy_cblas_dgemm"}
 _TYPES = {"float32": "float", "float64": "double"}
@@ -117,10 +121,15 @@ def _panels(dtype: DType, shape: panels.Shape) -> int:
     return machine_code(panels.text("multiply", dtype, shape), ("multiply",))[0]
 
 
-def split(product: Product) -> tuple[list[int], int, int]:
-    """The size arguments of a product, the extent of what threads share of it, and the grain of their parts."""
+def split(product: Product, threads: int) -> tuple[list[int], int, int, int]:
+    """The size arguments of a product, the extent of what threads share of it, the grain and the number of parts.
+
+    BLAS sums the edges of a block by other loops, so that the last bits depend on where a product is cut. It is cut
+    into one part for every thread; where results must be reproducible, into parts that sizes alone decide.
+    """
     left, right, dtype = product.left, product.right, product.node.dtype
-    multiply = _panels(dtype, panels.shape_of(product)) if panels.suits(product) else _blas(dtype)
+    ours = panels.suits(product)
+    multiply = _panels(dtype, panels.shape_of(product)) if ours else _blas(dtype)
     extents = (product.m, product.n, product.outer)
     grains = (4, panels.columns(dtype), 1)
     shared = 2 if product.outer > 1 else int(product.n > product.m and product.n >= 8 * grains[1])
@@ -131,4 +140,5 @@ def split(product: Product) -> tuple[list[int], int, int]:
         left.stack, right.stack, each if product.summed else product.inner * each,
         left.inner, right.inner, 0 if product.summed else each, shared, multiply,
     ]  # fmt: skip
-    return sizes, extents[shared], grains[shared]
+    fixed = options().reproducible and not ours and shared != 2
+    return sizes, extents[shared], grains[shared], crew(product, PARTS) if fixed else threads

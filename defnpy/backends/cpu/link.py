@@ -92,9 +92,9 @@ class Linked:
 
     def _product(self, step: ProductStep) -> Step:
         product = step.product
-        sizes, extent, grain = blas.split(product)
+        sizes, extent, grain, parts = blas.split(product, step.threads)
         buffers = [self.slots[self.program.names[n]] for n in (product.left.base, product.right.base, product.node)]
-        return Step(blas.gemm(product.node.dtype), buffers, sizes, extent, step.threads, grain)
+        return Step(blas.gemm(product.node.dtype), buffers, sizes, extent, step.threads, grain, parts=parts)
 
     # -- library calls ---------------------------------------------------------------------------------------------
 

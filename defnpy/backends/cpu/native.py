@@ -353,6 +353,7 @@ class _Entry:
 _lock = threading.RLock()
 _entry: _Entry | None = None
 _pool: Pool | None = None
+_single: Pool | None = None
 
 
 def _native() -> _Entry:
@@ -396,9 +397,12 @@ class Pool:
 
 
 def pool(size: int) -> Pool:
-    """The process's pool, of at least ``size`` threads where the system allows."""
-    global _pool
+    """The process's pool, of at least ``size`` threads where the system allows; one thread is a pool of its own."""
+    global _pool, _single
     with _lock:
+        if size == 1:
+            _single = _single or Pool(1)
+            return _single
         if _pool is None or _pool.wanted < size:
             if _pool is not None:
                 _retired.append(_pool)
@@ -420,7 +424,10 @@ def _forked() -> None:
 
 @dataclass
 class Step:
-    """A native step: its function, the slots of its buffers, its size arguments, and how threads share it."""
+    """A native step: its function, the slots of its buffers, its size arguments, and how threads share it.
+
+    parts: into how many the extent is cut; 0 for one for every thread.
+    """
 
     address: int
     buffers: list[int]
@@ -428,6 +435,7 @@ class Step:
     extent: int
     threads: int
     grain: int
+    parts: int = 0
 
 
 class Steps:
@@ -436,12 +444,13 @@ class Steps:
     def __init__(self, steps: Sequence[Step]) -> None:
         self._kept = [(np.array(s.buffers, np.int64), np.array(s.sizes, np.int64)) for s in steps]
         rows = [
-            (s.address, buffers.ctypes.data, len(buffers), sizes.ctypes.data, s.extent, s.threads, s.grain)
+            (s.address, buffers.ctypes.data, len(buffers), sizes.ctypes.data, s.extent, s.parts or s.threads, s.grain)
             for s, (buffers, sizes) in zip(steps, self._kept, strict=True)
         ]
         self.table = np.array(rows, np.int64).reshape(len(rows), len(_STEP))
         self.most = max([len(s.buffers) for s in steps], default=0)
         self.threads = max([s.threads for s in steps], default=1)
+        self.shared = any(max(s.threads, s.parts) > 1 for s in steps)
 
 
 class Launch:
@@ -451,7 +460,7 @@ class Launch:
     """
 
     def __init__(self, steps: Steps, slots: Array, given: int, made: int) -> None:
-        shared = pool(steps.threads).address if steps.threads > 1 else 0
+        shared = pool(steps.threads).address if steps.shared else 0
         table = steps.table
         found = (table.ctypes.data, len(table), slots.ctypes.data, given, made, shared, steps.most)
         words = np.array(found, np.int64)
