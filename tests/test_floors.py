@@ -44,8 +44,12 @@ LATE_PACKAGES = {"matplotlib", "rich", "hypothesis"}
 # The functions that import a compiler at the last moment: (file, function), and why.
 LATE_FUNCTIONS = {
     ("defnpy/defn.py", "load_backend"): "loads a backend on its first use",
-    ("defnpy/backends/cpu/compile.py", "build"): "Numba, one of two renderers, comes when it compiles a kernel",
-    ("defnpy/backends/cpu/compile.py", "_load"): "the same: only some kernels call helpers that Numba registers",
+    (
+        "defnpy/backends/cpu/compile.py",
+        "build",
+    ): "LLVM and Numba, one of two renderers, come when they compile a kernel",
+    ("defnpy/backends/cpu/compile.py", "_addresses"): "the same: some kernels call helpers that Numba registers",
+    ("defnpy/backends/cpu/machine.py", "_processor"): "LLVM knows the processor where the system does not say",
 }
 
 MAX_LINES = 500

@@ -23,7 +23,7 @@ from typing import Any
 import llvmlite.binding as llvm
 import numpy as np
 
-from defnpy.backends.cpu import machine, mathematics
+from defnpy.backends.cpu import llvm_compiler, mathematics
 from defnpy.backends.cpu.instructions import Instructions, Value, llvm_type
 
 Array = np.ndarray[Any, Any]
@@ -71,7 +71,8 @@ def compiled(name: str, dtype: Any, arity: int = 1, library: bool = False) -> Ca
     """The function on arrays: ``f(x...)`` or ``f(x..., out=out)``."""
     dtype = np.dtype(dtype)
     symbol = f"defnpy_ulps_{next(_count)}"
-    (address,) = machine.load([machine.compile_module(loop(name, dtype, arity, symbol, library))], [symbol])
+    text = loop(name, dtype, arity, symbol, library)
+    (address,) = llvm_compiler.load([llvm_compiler.compile_module(text)], [symbol])
     native = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * (arity + 1), ctypes.c_int64)(address)
 
     def call(*arrays: Any, out: Array | None = None) -> Array:
@@ -84,9 +85,9 @@ def compiled(name: str, dtype: Any, arity: int = 1, library: bool = False) -> Ca
 
 
 def optimized(name: str, dtype: Any, arity: int = 1) -> str:
-    """What LLVM makes of the loop: its IR after all passes, tuned as ``machine.compile_module`` does it."""
+    """What LLVM makes of the loop: its IR after all passes, tuned as ``compile_module`` does it."""
     module = llvm.parse_assembly(loop(name, np.dtype(dtype), arity, "kernel"))
-    target = machine.target_machine()
+    target = llvm_compiler.target_machine()
     module.triple, module.data_layout = target.triple, str(target.target_data)
     tuning = llvm.PipelineTuningOptions(speed_level=3)
     tuning.loop_vectorization = True

@@ -46,9 +46,9 @@ def unoptimized() -> Iterator[None]:
 
     What defnpy makes of a graph is tested as well as before; what LLVM makes of that is not. Nothing goes to the cache.
     """
-    machine = importlib.import_module("defnpy.backends.cpu.machine")
-    llvm = machine.llvm
-    as_it_is, target = machine.compile_module, machine.target_machine
+    compiler = importlib.import_module("defnpy.backends.cpu.llvm_compiler")
+    llvm = compiler.llvm
+    as_it_is, target = compiler.compile_module, compiler.target_machine
 
     @functools.cache
     def plain_target() -> Any:
@@ -62,13 +62,13 @@ def unoptimized() -> Iterator[None]:
             jit=True,
         )
 
-    machine.compile_module = lambda text, level=0: as_it_is(text, 0)
-    machine.target_machine = plain_target
+    compiler.compile_module = lambda text, level=0: as_it_is(text, 0)
+    compiler.target_machine = plain_target
     try:
         with dp.config(cache_dir=""):
             yield
     finally:
-        machine.compile_module, machine.target_machine = as_it_is, target
+        compiler.compile_module, compiler.target_machine = as_it_is, target
 
 
 @dataclass

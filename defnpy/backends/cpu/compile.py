@@ -1,13 +1,13 @@
-"""From kernels to functions to call: compiled once, kept in the disk cache, loaded by LLVM.
+"""From kernels to functions to call: compiled once, kept in the disk cache, loaded.
 
 Two renderers compile one kernel: ``assembly`` prints LLVM IR, which is what makes a process start at once; ``render``
-prints Python for Numba. Numba is imported only when it must compile something.
+prints Python for Numba. LLVM and Numba are imported only when they must compile something.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
-import importlib.util
 import linecache
 import os
 import re
@@ -19,7 +19,7 @@ from pathlib import Path
 
 from ...config import current as options
 from ...lower.kernel import Kernel, structure
-from . import cache, machine
+from . import cache, image, machine
 from .assembly import assemble
 from .render import canonical
 
@@ -71,7 +71,9 @@ def machine_code(text: str, symbols: tuple[str, ...]) -> list[int]:
     """The addresses of the functions that a module of LLVM IR, written by hand, defines under ``symbols``."""
 
     def build(prefix: str) -> cache.Entry:
-        return cache.Entry(prefix, machine.compile_module(_prefixed(text, prefix), level=0), False)
+        from .llvm_compiler import compile_module
+
+        return cache.Entry(prefix, compile_module(_prefixed(text, prefix), level=0), False)
 
     return [f.address for f in _functions([_Module(text, symbols, build)])[0]]
 
@@ -85,7 +87,9 @@ def _prefixed(text: str, prefix: str) -> str:
 
 def _assembled(kernel: Kernel) -> _Module:
     def build(prefix: str) -> cache.Entry:
-        return cache.Entry(prefix, machine.compile_module(assemble(kernel, f"{prefix}kernel")), False)
+        from .llvm_compiler import compile_module
+
+        return cache.Entry(prefix, compile_module(assemble(kernel, f"{prefix}kernel")), False)
 
     return _Module("llvm\n" + structure(kernel), ("kernel",), build)
 
@@ -103,11 +107,8 @@ def _by_numba(kernel: Kernel) -> _Module:
     return _Module(f"numba {_numba_version()}\n" + structure(kernel), ("kernel",), build)
 
 
-@functools.cache
 def _numba_version() -> str:
-    """What Numba says of itself in its file, found without importing it (nor the packages that read versions)."""
-    spec = importlib.util.find_spec("numba")
-    return Path(spec.origin).with_name("_version.py").read_text() if spec and spec.origin else ""
+    return machine.version("numba")
 
 
 @functools.cache
@@ -137,12 +138,23 @@ def _functions(modules: Sequence[_Module]) -> list[list[Function]]:
         return [_loaded[name] for name in names]
 
 
-def _load(modules: dict[str, _Module], entries: dict[str, tuple[cache.Entry, float, bool]]) -> None:
-    if any(entry.needs_numba for entry, _, _ in entries.values()):
+def _addresses(codes: list[bytes], symbols: list[str], needs_numba: bool) -> list[int]:
+    """Of symbols in some object files; LLVM loads those that this package cannot."""
+    if not needs_numba:
+        with contextlib.suppress(image.Unsupported):
+            return image.load(codes, symbols)
+    else:
         import numba  # noqa: F401 - importing it registers the helper functions that the code calls
+    from . import llvm_compiler
+
+    return llvm_compiler.load(codes, symbols)
+
+
+def _load(modules: dict[str, _Module], entries: dict[str, tuple[cache.Entry, float, bool]]) -> None:
     started = time.perf_counter()
     symbols = [f"{entries[name][0].symbol}{symbol}" for name, module in modules.items() for symbol in module.symbols]
-    addresses = iter(machine.load([entry.code for entry, _, _ in entries.values()], symbols))
+    needs_numba = any(entry.needs_numba for entry, _, _ in entries.values())
+    addresses = iter(_addresses([entry.code for entry, _, _ in entries.values()], symbols, needs_numba))
     each = (time.perf_counter() - started) / len(entries)
     for name, module in modules.items():
         _, seconds, cached = entries[name]

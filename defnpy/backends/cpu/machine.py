@@ -1,62 +1,58 @@
-"""LLVM: from a module's text to machine code, and from machine code to addresses."""
+"""This machine: what its code depends on, known without LLVM."""
 
 from __future__ import annotations
 
 import functools
+import importlib.util
+import platform
+import sys
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
 
-import llvmlite
-import llvmlite.binding as llvm
+__all__ = ["describe", "vector_registers", "version", "words"]
 
-__all__ = ["compile_module", "describe", "load", "target_machine", "vector_registers", "words"]
-
-_engines: list[Any] = []  # they own the machine code
+_INFORMATION = Path("/proc/cpuinfo")
+_FEATURES = ("flags", "Features")  # of x86, of ARM
+_MODEL = ("vendor_id", "cpu family", "model", "stepping", "CPU implementer", "CPU variant", "CPU part", "CPU revision")
 
 
 @functools.cache
-def target_machine() -> Any:
-    """This processor."""
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    return llvm.Target.from_default_triple().create_target_machine(
-        cpu=llvm.get_host_cpu_name(),
-        features=llvm.get_host_cpu_features().flatten(),
-        opt=3,
-        reloc="pic",
-        codemodel="small",
-        jit=True,
-    )
+def _processor() -> tuple[str, frozenset[str]]:
+    """Which processor this is, and its features: what Linux says of the first one; elsewhere what LLVM says."""
+    if sys.platform == "linux" and _INFORMATION.exists():
+        with _INFORMATION.open() as lines:
+            block = iter(lines.readline, "\n")
+            fields = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in block if line)}
+        for name in _FEATURES:
+            if name in fields:
+                return " ".join(fields.get(part, "") for part in _MODEL), frozenset(fields[name].split())
+    from .llvm_compiler import processor
+
+    model, features = processor()
+    return model, frozenset(features)
 
 
 @functools.cache
 def describe() -> str:
     """Everything that machine code depends on beside the module."""
-    features = llvm.get_host_cpu_features().flatten()
-    return " ".join([llvm.get_host_cpu_name(), features, llvmlite.__version__, llvm.get_process_triple()])
+    model, features = _processor()
+    return " ".join([sys.platform, platform.machine(), model, *sorted(features), version("llvmlite")])
+
+
+@functools.cache
+def version(package: str) -> str:
+    """What a package says of itself in its file, found without importing it (nor the packages that read versions)."""
+    spec = importlib.util.find_spec(package)
+    return Path(spec.origin).with_name("_version.py").read_text() if spec and spec.origin else ""
 
 
 @functools.cache
 def vector_registers() -> tuple[int, int]:
     """The bytes of a vector register, and how many of them beside each other a panel of sums may take."""
-    features = llvm.get_host_cpu_features()
-    if features.get("avx512f"):
+    _, features = _processor()
+    if "avx512f" in features:
         return 64, 4
-    return (32, 2) if features.get("avx2") else (16, 2)
-
-
-def compile_module(text: str, level: int = 3) -> bytes:
-    """The object file of a module for this processor; level 3 vectorizes, 0 takes the module as it is."""
-    module = llvm.parse_assembly(text)
-    machine = target_machine()
-    module.triple = machine.triple
-    module.data_layout = str(machine.target_data)
-    tuning = llvm.PipelineTuningOptions(speed_level=level)
-    tuning.loop_vectorization = level == 3
-    tuning.slp_vectorization = False
-    builder = llvm.create_pass_builder(machine, tuning)
-    builder.getModulePassManager().run(module, builder)
-    return bytes(machine.emit_object(module))
+    return (32, 2) if "avx2" in features else (16, 2)
 
 
 def words(base: str, types: Mapping[str, str]) -> str:
@@ -65,13 +61,3 @@ def words(base: str, types: Mapping[str, str]) -> str:
         f"  %{name}_at = getelementptr i64, ptr %{base}, i64 {i}\n  %{name} = load {kind}, ptr %{name}_at"
         for i, (name, kind) in enumerate(types.items())
     )
-
-
-def load(objects: list[bytes], symbols: list[str]) -> list[int]:
-    """The addresses of ``symbols`` in some object files."""
-    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), target_machine())
-    for code in objects:
-        engine.add_object_file(llvm.object_file.ObjectFileRef.from_data(code))
-    engine.finalize_object()
-    _engines.append(engine)
-    return [int(engine.get_function_address(symbol)) for symbol in symbols]
