@@ -196,9 +196,9 @@ def key_text(key: Hashable) -> str:
 
 
 class Entry:
-    """A compiled program in a function's cache, with what it captured; for every leaf, whether it is donated."""
+    """A compiled program in a function's cache, with what it captured; which leaves are donated, by number."""
 
-    def __init__(self, compiled: Compiled, watched: list[Watched], kept: list[Any], donated: list[bool]) -> None:
+    def __init__(self, compiled: Compiled, watched: list[Watched], kept: list[Any], donated: list[int]) -> None:
         self.compiled = compiled
         self.donated = donated
         self.captured = compiled._staged.captured
@@ -211,20 +211,29 @@ class Entry:
                 if isinstance(leaf, (Tensor, np.ndarray)):
                     places.setdefault(id(leaf), []).append((w, i))
         self._places = [places.get(id(value), []) for value in self.captured]
-        self.arrays: list[Any] | None = None  # of the captured values, where they cannot change
-        if not watched and all(type(value) is Tensor for value in self.captured):
-            self.arrays = [as_array(value, value.dtype) for value in self.captured]
+        self.numbers = not all(isinstance(key, Aval) and not key.weak for key in compiled._keys)
+        self._dtypes = compiled._input_dtypes[: len(compiled._input_dtypes) - len(self.captured)]
+        self.constants = None if watched else self.captured_arrays()  # the captured values', where they cannot change
+
+    def arrays(self, leaves: Sequence[Any]) -> list[Any]:
+        """The arrays of arguments that are tensors, in order, and numbers."""
+        return [x._ready if type(x) is Tensor else np.array(x, d) for x, d in zip(leaves, self._dtypes, strict=True)]
 
     def captured_arrays(self) -> list[Any] | None:
         """The arrays of :meth:`captures`, or None when they must be looked at one by one."""
         captured = self.captures()
-        if captured is None or not all(type(value) is Tensor for value in captured):
+        if not captured:
+            return captured
+        if not all(type(value) is Tensor for value in captured):
             return None
         return [as_array(value, value.dtype) for value in captured]
 
     def captures(self) -> list[Any] | None:
         """The captured values as they are now, or None when the function must be traced again."""
-        if not self._watched:
+        for variable in self._watched:
+            if not variable.unchanged():
+                break
+        else:
             return self.captured
         values = []
         for variable in self._watched:

@@ -11,6 +11,7 @@ import time
 import warnings
 import weakref
 from collections.abc import Callable, Sequence
+from operator import is_
 from typing import Any, Generic, Literal, NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
@@ -23,7 +24,7 @@ from .config import current as options
 from .errors import ConfigError, TraceError
 from .explain import Explanation
 from .ir.expr import Graph, Value
-from .ir.trace import current
+from .ir.trace import NUMBERS, current
 from .passes.pipeline import optimize, uncollected
 from .source import capture, quote
 from .tensor import Tensor, wrap
@@ -96,8 +97,9 @@ class Defn(Generic[P, R]):
                 )
         self.derived: dict[str, Defn[Any, Any]] = {}  # its derivatives as programs of their own: see derivatives.py
         self._entries: dict[Any, Entry] = {}
-        self._seen: dict[Any, Entry] = {}  # the same by a shorter key, for calls with tensors alone
-        self._flat = True  # whether the last arguments were tensors, not containers
+        self._seen: dict[Any, Entry] = {}  # the same by a shorter key, for calls with tensors and numbers alone
+        self._flat = True  # whether the last arguments were such, not containers
+        self._static: tuple[tuple[str, ...], tuple[Any, ...], Any] = ((), (), ())  # the last: names, values, key
         self._compiling = threading.RLock()
         _made.add(self)
         self._hits = 0
@@ -109,20 +111,24 @@ class Defn(Generic[P, R]):
         if current() is not None:
             return self.function(*args, **kwargs)
         target = options().target if self._backend is None else self._target()
-        if not kwargs and not self._donate:
-            leaves: Any
-            leaves, structure = (args, None) if self._flat else tree.flatten(args)
-            try:
-                entry = self._seen[structure, tuple([x.aval for x in leaves]), target]
-                arrays = [x._ready for x in leaves]
-            except (AttributeError, KeyError):
-                pass  # other leaves than tensors, tensors that are not in order, or a call that was never made before
-            else:
-                captured = entry.arrays
+        names, values, static = self._static
+        leaves: Any
+        leaves, structure = (args, None) if self._flat else tree.flatten(args)
+        try:
+            avals = [x.aval if type(x) is Tensor else NUMBERS[type(x)] for x in leaves]
+            entry = self._seen[structure, tuple(avals), target, static]
+            arrays = entry.arrays(leaves) if entry.numbers else [x._ready for x in leaves]
+        except (AttributeError, KeyError, OverflowError):
+            pass  # other leaves, tensors that are not in order, or a call that was never made before
+        else:
+            if not (kwargs or names) or (tuple(kwargs) == names and all(map(is_, kwargs.values(), values))):
+                captured = entry.constants
                 if captured is None:
                     captured = entry.captured_arrays()
                 if captured is not None:
                     self._hits += 1
+                    if self._donate:
+                        self._give(entry, leaves)
                     return entry.compiled.launch(arrays + captured if captured else arrays)
         return self._call(args, kwargs, target)
 
@@ -147,12 +153,14 @@ class Defn(Generic[P, R]):
         else:
             self._hits += 1
         entry, captured = found
-        if not kwargs and all(type(leaf) is Tensor for leaf in leaves):
-            self._flat = all(type(arg) is Tensor for arg in args)
-            self._seen[None if self._flat else structure, key[1], target] = entry
+        if static is kwargs and all(type(leaf) is Tensor or type(leaf) in NUMBERS for leaf in leaves):
+            self._flat = len(leaves) == len(args) and all(map(is_, leaves, args))
+            self._static = tuple(static), tuple(static.values()), key[3:]
+            self._seen[None if self._flat else structure, key[1], target, key[3:]] = entry
+        arrays = entry.compiled.arrays(leaves, captured)
         if self._donate:
-            return self._run_donating(entry, leaves, captured)
-        return entry.compiled.run(leaves, captured)
+            self._give(entry, leaves)
+        return entry.compiled.launch(arrays)
 
     def _found(self, key: Any) -> tuple[Entry, list[Any]] | None:
         """The program for a call and what it captures now, or None when the function must be traced."""
@@ -168,13 +176,11 @@ class Defn(Generic[P, R]):
             for _ in range(len(tree.leaves(arg)))
         ]
 
-    def _run_donating(self, entry: Entry, leaves: list[Any], captured: Sequence[Any]) -> Any:
-        compiled = entry.compiled
-        arrays = compiled.arrays(leaves, captured)
-        given = [leaf for leaf, gone in zip(leaves, entry.donated, strict=True) if gone]
-        for leaf in {id(leaf): leaf for leaf in given if type(leaf) is Tensor}.values():
-            leaf._donate(self.__name__)
-        return compiled.launch(arrays)
+    def _give(self, entry: Entry, leaves: Sequence[Any]) -> None:
+        """Take the donated tensors' memory from them."""
+        for leaf in {id(leaves[i]): leaves[i] for i in entry.donated}.values():
+            if type(leaf) is Tensor:
+                leaf._donate(self.__name__)
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else functools.partial(self, instance)
@@ -227,7 +233,7 @@ class Defn(Generic[P, R]):
         started = time.perf_counter()
         with uncollected():
             compiled = self._compiled(positional, static, key[2][0])
-        donated = self._donated(positional) if self._donate else []
+        donated = [i for i, gone in enumerate(self._donated(positional)) if gone] if self._donate else []
         entry = self._entries[key] = Entry(compiled, watch(self.function), [positional, static], donated)
         seconds = time.perf_counter() - started
         self._misses += 1

@@ -18,6 +18,7 @@ from .expr import Expr, Graph, Params, Value, has_effect
 from .op import CONSTANT, ITEM, PARAMETER, Literal, Op
 
 __all__ = [
+    "NUMBERS",
     "Evaluator",
     "Trace",
     "aval_of",
@@ -39,7 +40,8 @@ class Evaluator(Protocol):
         """The value of ``op`` on concrete operands; a tuple where ``aval`` is Avals."""
 
 
-_WEAK = {type(number): Aval((), scalar_kind(number), weak=True) for number in (False, 0, 0.0)}
+# The aval of a Python number, by its type.
+NUMBERS = {type(number): Aval((), scalar_kind(number), weak=True) for number in (False, 0, 0.0)}
 
 
 class _Stack(threading.local):
@@ -176,7 +178,7 @@ def aval_of(value: Any) -> Aval:
     """What is known of an operand: a tensor, a traced value, a NumPy array or scalar, a Python number."""
     if isinstance(value, Value):
         return value.aval
-    weak = _WEAK.get(type(value))
+    weak = NUMBERS.get(type(value))
     if weak is not None:
         return weak
     if isinstance(value, (np.ndarray, np.generic)):

@@ -10,6 +10,7 @@ import functools
 import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from operator import is_
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import Any
 
@@ -35,6 +36,20 @@ class Watched:
     value: Any
     leaves: list[Any]
     structure: tree.Structure
+    items: tuple[Any, ...] | None  # of a container that holds leaves alone
+
+    def unchanged(self) -> bool:
+        """Whether a quick look finds what was there; another program may fit all the same: see :meth:`values`."""
+        try:
+            value = self.read()
+        except (NameError, KeyError, ValueError):
+            return False
+        if value is not self.value:
+            return False
+        if not isinstance(value, _CONTAINERS):
+            return True
+        items = self.items
+        return items is not None and len(now := _items(value)) == len(items) and all(map(is_, now, items))
 
     def values(self, fixed: frozenset[int]) -> list[Any] | None:
         """The leaves now, or None when the program no longer fits them.
@@ -61,6 +76,10 @@ class Watched:
         return leaves
 
 
+def _items(container: Any) -> tuple[Any, ...]:
+    return (*container, *container.values()) if isinstance(container, dict) else tuple(container)
+
+
 def _same(old: Any, new: Any) -> bool:
     return bool(old == new) if isinstance(old, _NUMBERS) else False
 
@@ -83,7 +102,8 @@ def watch(function: Callable[..., Any]) -> list[Watched]:
             pending += _users_functions(value)
             if not isinstance(value, (type, ModuleType, BuiltinFunctionType)):
                 leaves, structure = tree.flatten(value)
-                watched.append(Watched(read, value, leaves, structure))
+                flat = isinstance(value, _CONTAINERS) and structure.num_nodes == structure.num_leaves + 1
+                watched.append(Watched(read, value, leaves, structure, _items(value) if flat else None))
     return watched
 
 
