@@ -169,6 +169,57 @@ def test_static_options_that_are_equal_and_not_the_same(first, second):
     assert repr(got) == repr(wanted)
 
 
+@pytest.mark.filterwarnings("ignore::defnpy.RecompileWarning")
+@pytest.mark.parametrize(("first", "second"), [(2, 2.0), (1, True), (0.0, -0.0), ((1, 2), (1, 2.0))])
+def test_calls_that_were_made_before_are_told_apart(first, second):
+    once = reference(lambda x, n, *, k=7: (x * n, repr(k)))
+    calls = [(n, {"k": k} if k != 7 else {}) for n in (2, 2.5, True, dp.asarray(3)) for k in (first, second, 7)]
+    wanted = [repr(reference(lambda x, n, *, k=7: (x * n, repr(k)))(X, n, **static)) for n, static in calls]
+    for _ in range(3):
+        assert [repr(once(X, n, **static)) for n, static in calls] == wanted
+    again = once.cache_info().hits
+    assert [repr(once(X, n, **static)) for n, static in reversed(calls)] == wanted[::-1]
+    assert once.cache_info().hits == again + len(calls)
+    with pytest.raises(dp.errors.DTypeError):
+        once(X, 2**70)  # of a type that was seen before
+
+
+def test_a_donating_call_that_was_made_before_uses_up_its_arguments():
+    step = dp.defn(lambda x, n: x + n, donate="x")
+    x = dp.asarray([1.0, 2.0])
+    for n in (1, 2, 3):
+        before, x = x, step(x, n)
+        with pytest.raises(dp.errors.DonatedError):
+            before.tolist()
+    assert x.tolist() == [7.0, 8.0]
+
+
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+def test_what_a_function_reads_from_around_it_may_change_between_calls(backend):
+    x = dp.asarray([1.0, 2.0])
+    table, scale = {"a": dp.asarray([1.0]), "mode": "up"}, dp.asarray(2.0)
+
+    @dp.defn(backend=backend)
+    def f(y):
+        return y * scale + table["a"] if table["mode"] == "up" else y
+
+    for _ in range(2):
+        assert f(x).tolist() == [3.0, 5.0]
+    table["a"] = dp.asarray([10.0])
+    for _ in range(2):
+        assert f(x).tolist() == [12.0, 14.0]
+    scale = dp.asarray(3.0)
+    for _ in range(2):
+        assert f(x).tolist() == [13.0, 16.0]
+    assert f.cache_info().misses == 1
+    table["mode"] = "down"
+    for _ in range(2):
+        assert f(x).tolist() == [1.0, 2.0]
+    table.clear()
+    with pytest.raises(KeyError):
+        f(x)
+
+
 @pytest.mark.parametrize(("first", "second"), [(2, 2.0), (1, True), (0.0, -0.0)])
 def test_static_fields_that_are_equal_and_not_the_same(first, second):
     once = reference(lambda layer: (layer.bias * 3, repr(layer.name)))

@@ -62,7 +62,7 @@ def model(
         params, layers = net.init(key)
         return State(params, layers, rule.init(params))
 
-    @dp.defn(donate="state")
+    @dp.defn
     def step(
         state: State, key: dp.Tensor, iteration: int, images: dp.Tensor, labels: dp.Tensor, lr: float
     ) -> tuple[State, dp.Tensor]:

@@ -22,7 +22,7 @@ class Block(NamedTuple):
     """Some iterations in a row.
 
     done: how many iterations are done now, counted from the start of training (not of a resumed run).
-    state: the parameters and all else that training changes, after them. It may be used up by the next block.
+    state: the parameters and all else that training changes, after them.
     losses: one per iteration of the block, each that of the parameters before its update.
     seconds: the time they took.
     """
@@ -57,18 +57,26 @@ def run(
 ) -> Iterator[Block]:
     """Train from iteration ``start`` to ``stop``, yielding after every block.
 
-    Iteration ``i`` draws its batch from ``key`` and ``i`` alone, so continuing from a block's ``done`` and ``state``
-    gives the bits that going on would give. Losses are looked at once a block, to keep the loop tight.
+    A block is one call of one compiled loop, so that between two iterations nothing runs in Python. Iteration ``i``
+    draws its batch from ``key`` and ``i`` alone, so continuing from a block's ``done`` and ``state`` gives the bits
+    that going on would give.
 
     Raises ``TrainingError`` that names the first iteration whose loss is not finite.
     """
+
+    @dp.defn
+    def iterate(state: Any, first: int, count: int, images: dp.Tensor, labels: dp.Tensor, lr: float) -> Any:
+        def body(i: Any, carry: Any) -> Any:
+            state, losses = carry
+            state, loss = model.step(state, key, first + i, images, labels, lr)
+            return state, dp.where(dp.arange(BLOCK) == i, loss, losses)
+
+        return dp.fori_loop(0, count, body, (state, dp.zeros(BLOCK)))
+
     for block in blocks(start, stop, epoch):
         began = time.perf_counter()
-        pending = []
-        for iteration in block:
-            state, loss = model.step(state, key, iteration, dataset.images, dataset.labels, lr)
-            pending.append(loss)
-        losses = [float(loss) for loss in pending]
+        state, found = iterate(state, block.start, len(block), dataset.images, dataset.labels, lr)
+        losses = found.tolist()[: len(block)]
         for iteration, value in zip(block, losses, strict=True):
             if not math.isfinite(value):
                 smaller = min(lr / 10, 0.1)

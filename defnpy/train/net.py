@@ -18,7 +18,6 @@ class Model(NamedTuple):
     init(key) -> state: all that training changes, before it begins.
     step(state, key, iteration, images, labels, lr) -> (state, loss): one iteration on the batch that ``key`` and
         ``iteration`` choose; the loss, float32 (), is that of the given state, from the gradient's own forward pass.
-        The given state may be used up (donated).
     loss(params, images, labels) -> float (), in the dtype of the params: what is differentiated.
     correct(state, images, labels) -> int (): how many of the images are given their label.
     parameters(state) -> params: the part of the state that the gradient moves; all of it for the simplest nets.

@@ -13,6 +13,8 @@ import pytest
 import defnpy as dp
 from defnpy.data import batch_indices
 from defnpy.train import NETS, two_layer_net
+from defnpy.train.dataset import Dataset
+from defnpy.train.loop import run
 from defnpy.train.net import Model, Net
 
 
@@ -109,6 +111,26 @@ def test_step_compiles_once_for_all_iterations_and_rates() -> None:
             params, dp.random.key(0), iteration, images, labels, lr, batch_size=3, activation="relu"
         )
     assert two_layer_net.step.cache_info().misses == before.misses + 1
+
+
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+def test_blocks_give_the_bits_of_single_steps_and_compile_once(backend: str) -> None:
+    images, labels = (dp.asarray(array) for array in sample(40))
+    step = partial(two_layer_net.step, batch_size=3, activation="relu")
+    model = Model(lambda key: {}, step, two_layer_net.loss, two_layer_net.correct)
+    dataset = Dataset(images, labels, [], [], (3, 4))
+    params, losses, key = {name: dp.asarray(array) for name, array in parameters().items()}, [], dp.random.key(3)
+    with dp.config(backend=backend):
+        before = dp.compilations().programs
+        *_, first, last = run(model, dataset, params, key, start=5, stop=217, epoch=150, lr=0.1)
+        assert dp.compilations().programs == before + 1
+        for iteration in range(5, 217):
+            params, loss = step(params, key, iteration, images, labels, 0.1)
+            losses.append(loss.item())
+    assert first.done == 200 and last.done == 217
+    assert first.losses == losses[145:195] and last.losses == losses[195:]
+    for name, value in params.items():
+        np.testing.assert_array_equal(last.state[name], value)
 
 
 def test_loss_of_confident_scores_is_finite() -> None:
