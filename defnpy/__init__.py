@@ -179,7 +179,7 @@ from .ops.logic import (
     logical_xor,
     not_equal,
 )
-from .ops.mark import clip_grad, print_value, scale_grad, stop_grad
+from .ops.mark import print_value
 from .ops.reduce import all_ as all
 from .ops.reduce import any_ as any
 from .ops.reduce import argmax, argmin
@@ -193,6 +193,7 @@ from .tensor import Tensor
 from .transforms.branches import cond, switch
 from .transforms.loops import fori_loop, scan, while_loop
 from .transforms.loops import map_ as map
+from .transforms.marks import clip_grad, scale_grad, stop_grad
 
 __version__ = "0.1.0"
 newaxis = None

@@ -18,7 +18,8 @@ def vmap(
 
     in_axes: along which axis of the arguments the examples lie. An int for all of them, or a tuple with an entry for
     each positional argument; where an argument is a container, its entry may be one too, with an int or None at any
-    depth. None: the same for every example. Keyword arguments are the same for every example.
+    depth. None: the same for every example. Keyword-only arguments are the same for every example; others may be given
+    by name, and have their entry all the same.
     out_axes: where the results get the batch axis, in the same way; None for a result that is the same for all.
     axis_size: the number of examples, needed only where nothing is mapped over.
 

@@ -10,8 +10,10 @@ import numpy as np
 
 from . import tree
 from .defn import Defn, _transformed
+from .errors import GradientError
 from .ir.trace import aval_of, current
 from .shapes import size
+from .source import capture, quote
 from .testing import GradientCheckError, check_grads, gradient_report
 from .transforms.custom import checkpointed, with_rule
 from .transforms.stage import is_tensor
@@ -19,8 +21,9 @@ from .transforms.stage import is_tensor
 __all__ = ["checkpoint", "custom_jvp", "custom_vjp"]
 
 
-def checkpoint(function: Callable[..., Any], *, policy: str = "nothing") -> Callable[..., Any]:
-    """The same function, whose derivative computes the values on the way forward again instead of keeping them.
+def checkpoint(function: Callable[..., Any] | None = None, /, *, policy: str = "nothing") -> Callable[..., Any]:
+    """The same function, whose derivative computes the values on the way forward again instead of keeping them. To be
+    called or used as a decorator, ``@checkpoint`` or ``@checkpoint(policy="dots")``.
 
     policy: what is kept all the same: "nothing" but the arguments; "dots", the results of matrix products and
     convolutions, which are dear to compute; "everything", as without a checkpoint.
@@ -34,6 +37,8 @@ def checkpoint(function: Callable[..., Any], *, policy: str = "nothing") -> Call
     >>> dp.grad(lambda w, x: dp.sum(layer(w, x)), 1)(dp.eye(2), dp.asarray([0.0, 1.0]))
     Tensor([0.41997433, 0.04693638], dtype=float32)
     """
+    if function is None:
+        return functools.partial(checkpoint, policy=policy)
     inner = function.function if isinstance(function, Defn) else function
     made: Callable[..., Any] = _transformed(function, checkpointed(inner, policy))
     return made
@@ -45,9 +50,20 @@ def _registered(
     verify_with: Sequence[Any] | None,
     backwards: bool,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    called = "custom_vjp" if backwards else "custom_jvp"
     numbers = (nondiff_argnums,) if isinstance(nondiff_argnums, int) else tuple(nondiff_argnums)
+    if not all(isinstance(number, int) for number in numbers):
+        raise GradientError(
+            f"{called}: nondiff_argnums names arguments by number, not by {nondiff_argnums!r}", where=quote(capture())
+        )
 
     def register(function: Callable[..., Any]) -> Callable[..., Any]:
+        if not callable(function):
+            raise GradientError(
+                f"{called}: what is to be differentiated by the rule is a {type(function).__name__}, not a function",
+                where=quote(capture()),
+                hint=f"the rule stands in the decorator: @dp.{called}(rule)",
+            )
         inner = function.function if isinstance(function, Defn) else function
         transformed = with_rule(inner, rule, numbers, backwards=backwards)
 
@@ -110,7 +126,7 @@ def custom_vjp(
     computed, too, is computed once: nothing has to be handed over.
 
     nondiff_argnums: numbers of arguments without a derivative (functions, sizes), for which the rule returns nothing.
-    Keyword-only arguments are of that kind anyway.
+    Python's numbers in them are static: ``range(n)`` is possible. Keyword-only arguments are of that kind anyway.
     verify_with: arguments for which the rule is checked against differences at once, to second order, in float64. A
     wrong rule raises ``testing.GradientCheckError``.
 

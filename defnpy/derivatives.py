@@ -13,6 +13,7 @@ from .passes.pipeline import prepare
 from .source import capture, quote
 from .transforms.grad import ValueAndGrad, value_and_gradient
 from .transforms.linearize import LinearMap, directional, linearized
+from .transforms.stage import by_position
 
 __all__ = ["Linear", "ValueAndJvp", "grad", "hvp", "jvp", "linearize", "value_and_grad", "value_and_jvp", "vjp"]
 
@@ -81,12 +82,15 @@ def _program(function: Any, called: str, transformed: Callable[..., Any]) -> Cal
     return function.derived[called]
 
 
-def jvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
+def jvp(
+    function: Callable[..., Any], /, primals: Sequence[Any], tangents: Sequence[Any], **static: Any
+) -> tuple[Any, Any]:
     """The value of a function and its derivative along a direction, in one walk: ``(value, tangent)``.
 
     primals: the arguments, a tuple with one container for each. tangents: the direction, of the same structure; None
     in place of a leaf stands for zero. Shapes are those of the primals. The tangent has the structure of the value,
-    zero where a float does not move, None for booleans and for integers that do not move.
+    zero where a float does not move, None for booleans and for integers that do not move. static: keyword-only
+    arguments of the function.
 
     The cost is a small multiple of the function's own, for any number of results; for the derivative with respect to
     many arguments see :func:`vjp` and :func:`grad`.
@@ -95,25 +99,29 @@ def jvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence
     >>> dp.jvp(lambda x, y: x * y, (2.0, 3.0), (1.0, None))
     (Tensor(6., dtype=float32), Tensor(3., dtype=float32))
     """
+    _check_pairs("jvp", primals, tangents)
+
+    def along(primals: Any, tangents: Any, **static: Any) -> tuple[Any, Any]:
+        return directional("jvp", _inner(function), primals, tangents, static, prepare)
+
+    found: tuple[Any, Any] = _program(function, "jvp", along)(tuple(primals), tuple(tangents), **static)
+    return found
+
+
+def _check_pairs(called: str, primals: Any, tangents: Any) -> None:
     for what, value in (("primals", primals), ("tangents", tangents)):
         if not isinstance(value, (tuple, list)):
             raise GradientError(
-                f"jvp: the {what} are a tuple with one entry for each argument, not {type(value).__name__}",
+                f"{called}: the {what} are a tuple with one entry for each argument, not {type(value).__name__}",
                 where=quote(capture()),
                 hint=f"write ({what[:-1]},) for a single one",
             )
     if len(primals) != len(tangents):
         raise GradientError(
-            f"jvp: there are {len(primals)} primals and {len(tangents)} tangents",
+            f"{called}: there are {len(primals)} primals and {len(tangents)} tangents",
             where=quote(capture()),
             hint="give None for an argument that does not move",
         )
-
-    def along(primals: Any, tangents: Any) -> tuple[Any, Any]:
-        return directional("jvp", _inner(function), primals, tangents, prepare)
-
-    found: tuple[Any, Any] = _program(function, "jvp", along)(tuple(primals), tuple(tangents))
-    return found
 
 
 class ValueAndJvp(NamedTuple):
@@ -123,7 +131,7 @@ class ValueAndJvp(NamedTuple):
     tangent: Any
 
 
-def value_and_jvp(function: Callable[..., Any]) -> Callable[[Sequence[Any], Sequence[Any]], ValueAndJvp]:
+def value_and_jvp(function: Callable[..., Any]) -> Callable[..., ValueAndJvp]:
     """:func:`jvp` of ``function``, to be passed on: a function of primals and tangents that returns their
     ``(value, tangent)`` by name, as that of :func:`value_and_grad` returns ``(value, grad)``.
 
@@ -131,7 +139,7 @@ def value_and_jvp(function: Callable[..., Any]) -> Callable[[Sequence[Any], Sequ
     >>> dp.value_and_jvp(lambda x, y: x * y)((2.0, 3.0), (1.0, None)).tangent
     Tensor(3., dtype=float32)
     """
-    return lambda primals, tangents: ValueAndJvp(*jvp(function, primals, tangents))
+    return lambda primals, tangents, **static: ValueAndJvp(*jvp(function, primals, tangents, **static))
 
 
 class Linear:
@@ -169,45 +177,51 @@ class Linear:
         return f"<linear map of {getattr(self._function, '__name__', 'a function')}>"
 
 
-def _at_a_point(called: str, function: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Any, Linear]:
-    def at(*args: Any) -> Any:
-        return tuple(linearized(called, _inner(function), args, prepare, backwards=called == "vjp"))
+def _at_a_point(
+    called: str, function: Callable[..., Any], args: tuple[Any, ...], named: dict[str, Any]
+) -> tuple[Any, Linear]:
+    def at(*args: Any, **static: Any) -> Any:
+        return tuple(linearized(called, _inner(function), args, static, prepare, backwards=called == "vjp"))
 
-    value, kept, inner = _program(function, called, at)(*args)
+    args, static = by_position(_inner(function), args, named)
+    value, kept, inner = _program(function, called, at)(*args, **static)
     return value, Linear(function, kept, inner)
 
 
-def vjp(function: Callable[..., Any], *args: Any) -> tuple[Any, Linear]:
+def vjp(function: Callable[..., Any], /, *args: Any, **static: Any) -> tuple[Any, Linear]:
     """The value of a function and the map that pulls cotangents back: ``(value, pullback)``.
 
     ``pullback(cotangent)`` takes a container of the structure of the value, None in place of a leaf standing for zero,
     and returns a tuple with one container for each argument: the derivatives of the sum of value times cotangent, as
     :func:`grad` gives them. It can be called any number of times; what it needs of the way forward is kept, and
-    computed once.
+    computed once. static: keyword-only arguments of the function.
 
     >>> import defnpy as dp
     >>> value, pullback = dp.vjp(lambda x, y: x * y, dp.asarray([1.0, 2.0]), 3.0)
     >>> pullback(dp.asarray([1.0, 10.0]))
     (Tensor([ 3., 30.], dtype=float32), Tensor(21., dtype=float32))
     """
-    return _at_a_point("vjp", function, args)
+    return _at_a_point("vjp", function, args, static)
 
 
-def linearize(function: Callable[..., Any], *args: Any) -> tuple[Any, Linear]:
+def linearize(function: Callable[..., Any], /, *args: Any, **static: Any) -> tuple[Any, Linear]:
     """The value of a function and its derivative there, a linear map of tangents: ``(value, derivative)``.
 
     ``derivative(*tangents)`` takes one container for each argument and returns the tangent that :func:`jvp` gives, but
-    computes the function no second time: for many directions at one point.
+    computes the function no second time: for many directions at one point. static: keyword-only arguments of the
+    function.
 
     >>> import defnpy as dp
     >>> value, derivative = dp.linearize(lambda x: x**3, 2.0)
     >>> value, derivative(1.0), derivative(10.0)
     (Tensor(8., dtype=float32), Tensor(12., dtype=float32), Tensor(120., dtype=float32))
     """
-    return _at_a_point("linearize", function, args)
+    return _at_a_point("linearize", function, args, static)
 
 
-def hvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, ...]:
+def hvp(
+    function: Callable[..., Any], /, primals: Sequence[Any], tangents: Sequence[Any], **static: Any
+) -> tuple[Any, ...]:
     """The Hessian of a scalar function times a direction, without the Hessian: the derivative of its gradient along it.
 
     Arguments are those of :func:`jvp`; the result is a tuple with one container for each argument. It costs a small
@@ -217,7 +231,8 @@ def hvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence
     >>> dp.hvp(lambda x: dp.sum(x**3), (dp.asarray([1.0, 2.0]),), (dp.asarray([1.0, 10.0]),))
     (Tensor([  6., 120.], dtype=float32),)
     """
+    _check_pairs("hvp", primals, tangents)
     count = len(primals)
     gradient = _program(function, f"gradient {count}", grad(_inner(function), tuple(range(count))))
-    found: tuple[Any, ...] = jvp(gradient, primals, tangents)[1]
+    found: tuple[Any, ...] = jvp(gradient, primals, tangents, **static)[1]
     return found

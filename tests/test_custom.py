@@ -278,3 +278,57 @@ def test_gradients_are_scaled_and_clipped(way):
 def test_nothing_lies_between_wrong_bounds():
     with pytest.raises(ShapeError, match="there is nothing between low = 1 and high = 0"):
         dp.clip_grad(dp.ones(2), low=1, high=0)
+
+
+# -- static arguments -------------------------------------------------------------------------------------------------
+
+
+@dp.custom_vjp(lambda g, y, x, n: g * n * x ** (n - 1), nondiff_argnums=1)
+def repeated(x, n):
+    y = x
+    for _ in range(n - 1):
+        y = y * x
+    return y
+
+
+def test_numbers_among_arguments_without_a_derivative_are_static(way):
+    np.testing.assert_allclose(dp.grad(way(lambda x: dp.sum(repeated(x, 3))))(X), 3 * X**2, rtol=1e-15)
+    np.testing.assert_allclose(dp.vmap(dp.grad(way(lambda x: repeated(x, 3))))(X), 3 * X**2, rtol=1e-15)
+    np.testing.assert_allclose(dp.hessian(way(lambda x: dp.sum(repeated(x, n=3))))(X), np.diag(6 * X), rtol=1e-15)
+    value, tangent = dp.jvp(way(lambda x: repeated(n=3, x=x)), (X,), (X,))
+    np.testing.assert_allclose(value, X**3, rtol=1e-15)
+    np.testing.assert_allclose(tangent, 3 * X**3, rtol=1e-15)
+    looped = way(lambda x: dp.scan(lambda c, _: (repeated(c, 2), None), x, None, 3)[0])
+    np.testing.assert_allclose(dp.grad(looped)(1.1), 8 * 1.1**7, rtol=1e-6)
+
+
+def test_a_tensor_without_a_derivative_is_traced_all_the_same(way):
+    masked = dp.custom_vjp(lambda g, y, x, m: g * m, nondiff_argnums=1)(lambda x, m: x * m)
+    found = dp.grad(way(lambda x, m: dp.sum(masked(x, m))), argnums=(0, 1))(X, X + 1)
+    np.testing.assert_array_equal(found[0], X + 1)
+    assert not np.any(found[1])
+
+
+@pytest.mark.parametrize("decorator", [dp.custom_vjp, dp.custom_jvp])
+def test_a_rule_used_as_a_function_is_refused(decorator):
+    with pytest.raises(GradientError, match=f"is a float, not a function(.|\n)*@dp.{decorator.__name__}\\(rule\\)"):
+        decorator(lambda x: x)(2.0)
+    with pytest.raises(GradientError, match="nondiff_argnums names arguments by number, not by 'n'"):
+        decorator(lambda g, y, x, n: g, nondiff_argnums="n")
+
+
+def test_checkpoint_with_a_policy_is_a_decorator(way):
+    @dp.checkpoint(policy="dots")
+    def wave(x):
+        return dp.sum(dp.sin(W @ x))
+
+    np.testing.assert_allclose(dp.grad(way(wave))(X), W.T @ np.cos(W @ X), rtol=1e-14)
+
+
+def test_marks_of_containers(way):
+    p = {"x": X, "f": dp.sin, "n": None}
+    loss = lambda mark: way(lambda p: dp.sum(mark(p)["x"] * p["x"]))  # noqa: E731
+    np.testing.assert_array_equal(dp.grad(loss(dp.stop_grad))(p)["x"], X)
+    np.testing.assert_array_equal(dp.grad(loss(lambda p: dp.scale_grad(p, factor=-3.0)))(p)["x"], -2 * X)
+    np.testing.assert_array_equal(dp.grad(loss(lambda p: dp.clip_grad(p, low=0, high=1)))(p)["x"], X + np.clip(X, 0, 1))
+    assert dp.stop_grad(p)["f"] is dp.sin

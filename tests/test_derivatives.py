@@ -307,3 +307,31 @@ def test_another_structure():
         dp.jvp(lambda p: p["a"], ({"a": 1.0},), ({"b": 1.0},))
     with pytest.raises(TreeError, match="vjp: the cotangents do not have the structure"):
         dp.vjp(lambda p: (p, p), 1.0)[1]([1.0, 2.0])
+
+
+# -- how arguments are written ----------------------------------------------------------------------------------------
+
+
+def power(x, y=2.0, *, n):
+    return dp.sum(x**n * y)
+
+
+def test_keyword_only_arguments_are_static_for_every_derivative(way):
+    f, x, d = way(power), dp.asarray([1.0, 2.0]), dp.asarray([1.0, -1.0])
+    for n in (2, 3):
+        slope = n * np.asarray(x) ** (n - 1) * 2
+        np.testing.assert_allclose(dp.jvp(f, (x,), (d,), n=n)[1], slope @ d, rtol=1e-6)
+        np.testing.assert_allclose(dp.value_and_jvp(f)((x,), (d,), n=n).tangent, slope @ d, rtol=1e-6)
+        np.testing.assert_allclose(dp.vjp(f, x, n=n)[1](1.0)[0], slope, rtol=1e-6)
+        np.testing.assert_allclose(dp.linearize(f, x, n=n)[1](d), slope @ d, rtol=1e-6)
+        curved = n * (n - 1) * np.asarray(x) ** (n - 2) * 2
+        np.testing.assert_allclose(dp.hvp(f, (x,), (d,), n=n)[0], curved * d, rtol=1e-6)
+
+
+def test_an_argument_given_by_name_stands_at_its_position(way):
+    f, x = way(power), dp.asarray([1.0, 2.0])
+    np.testing.assert_array_equal(dp.grad(f, argnums=1)(x, y=3.0, n=2), 5.0)
+    np.testing.assert_array_equal(dp.grad(f)(n=2, y=3.0, x=x), [6.0, 12.0])
+    np.testing.assert_array_equal(dp.jacrev(f, argnums=1)(x=x, y=3.0, n=2), 5.0)
+    pulled = dp.vjp(f, x, y=3.0, n=2)[1](1.0)
+    assert len(pulled) == 2 and pulled[1] == 5.0

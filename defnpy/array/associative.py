@@ -6,9 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import shapes, tree
-from ..errors import Mismatch
+from ..errors import Mismatch, ShapeError, TreeError
+from ..ir.expr import Expr
 from ..ir.trace import error
 from ..ops.linear import concat_, flip, place, slice_
+from ..source import capture, quote
 from .creation import asarray
 
 __all__ = ["associative_scan"]
@@ -19,8 +21,8 @@ def associative_scan(fn: Callable[[Any, Any], Any], elems: Any, reverse: bool = 
 
     fn: an associative operation on containers like ``elems``, which computes many pairs at once, along ``axis``; it
     need not commute. elems: a container of tensors of one length along ``axis``; so is the result. reverse: from the
-    last element to the first. Raises ``ShapeError`` where the lengths differ. The algorithm is that of Blelloch,
-    "Prefix sums and their applications" (1990).
+    last element to the first. Raises ``ShapeError`` where the lengths differ or ``fn`` changes a shape, ``TreeError``
+    where it returns another structure. The algorithm is that of Blelloch, "Prefix sums and their applications" (1990).
 
     >>> import defnpy as dp
     >>> dp.associative_scan(dp.add, dp.asarray([1, 2, 3, 4, 5]))
@@ -40,7 +42,23 @@ def associative_scan(fn: Callable[[Any, Any], Any], elems: Any, reverse: bool = 
         raise error("associative_scan", mismatch, arrays) from None
 
     def combined(first: list[Any], second: list[Any]) -> list[Any]:
-        return tree.leaves(fn(tree.unflatten(structure, first), tree.unflatten(structure, second)))
+        returned = fn(tree.unflatten(structure, first), tree.unflatten(structure, second))
+        values, found = tree.flatten(returned)
+        if found != structure:
+            raise TreeError(
+                f"associative_scan: fn returns another structure than elems: "
+                f"{tree.difference(tree.unflatten(structure, first), returned, 'elems')}",
+                where=quote(capture()),
+            )
+        values = [asarray(value) for value in values]
+        for path, x, y in zip(tree.paths(elems, "elems"), first, values, strict=True):
+            if x.shape != y.shape:
+                raise ShapeError(
+                    f"associative_scan: of pairs of {path} {x.aval} fn makes {y.aval}",
+                    where=(quote(y.loc) if isinstance(y, Expr) else "") or quote(capture()),
+                    hint="it combines many pairs at once, and keeps the shape",
+                )
+        return values
 
     def turned(values: list[Any]) -> list[Any]:
         return [flip(x, axis=a) for x, a in zip(values, axes, strict=True)] if reverse else values

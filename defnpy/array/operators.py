@@ -308,12 +308,31 @@ def _numpy_function(self: Any, called: Any, types: Any, args: Any, kwargs: Any) 
     )
 
 
+_NUMBER = (
+    "the number is not known while tracing: keep it a tensor, return it and convert outside, "
+    "or pass it as a keyword-only argument"
+)
+
+
 def _number(name: str) -> Any:
-    return _refuse(
-        f"{name}()",
-        "the number is not known while tracing: keep it a tensor, return it and convert outside, "
-        "or pass it as a keyword-only argument",
-    )
+    return _refuse(f"{name}()", _NUMBER)
+
+
+def _index(self: Any) -> NoReturn:
+    raise TraceError(f"int() of a traced value {self.aval}", where=quote(capture()), hint=_range_hint() or _NUMBER)
+
+
+def _range_hint() -> str:
+    """The loop of a line ``for i in range(n):`` in functional form."""
+    location = capture()
+    node = _statement(location.position.text) if location is not None else None
+    if not (isinstance(node, ast.For) and isinstance(node.target, ast.Name) and isinstance(node.iter, ast.Call)):
+        return ""
+    bounds = [ast.unparse(bound) for bound in node.iter.args]
+    if ast.unparse(node.iter.func) != "range" or len(bounds) > 2:
+        return ""
+    counted = ", ".join(bounds if len(bounds) == 2 else ["0", *bounds])
+    return f"repeat on values: state = dp.fori_loop({counted}, lambda {node.target.id}, state: ..., state), {_REWRITE}"
 
 
 _REFUSED_BY_EXPR: dict[str, Any] = {
@@ -321,7 +340,7 @@ _REFUSED_BY_EXPR: dict[str, Any] = {
     "__int__": _number("int"),
     "__float__": _number("float"),
     "__complex__": _number("complex"),
-    "__index__": _number("int"),
+    "__index__": _index,
     "item": _number("item"),
     "tolist": _number("tolist"),
     "__format__": _format,

@@ -251,7 +251,7 @@ def cofactor(x, /):
     """The derivatives of the determinant by each element: det(x) inv(x).T, of singular matrices too.
 
     From x = u diag(s) v, of which the cofactors are det(u) u diag(the product of the other s) v det(v). The derivative
-    of the cofactors themselves needs a matrix that is not singular.
+    of the cofactors themselves needs a matrix that is not singular. NaN for a matrix that holds NaN or infinity.
 
     >>> import defnpy as dp
     >>> from defnpy.ops.linalg import cofactor
@@ -260,11 +260,12 @@ def cofactor(x, /):
             [0., 1.]], dtype=float32)
     """
     x = np.asarray(x)
-    u, s, v = computed(np.linalg.svd, x, what="the matrix holds NaN or infinity", hint="")
+    finite = np.isfinite(x).all((-2, -1), keepdims=True)  # as the determinant of others is no error, nor is this
+    u, s, v = np.linalg.svd(np.where(finite, x, 0))
     before = np.cumprod(np.concatenate([np.ones_like(s[..., :1]), s[..., :-1]], -1), -1)
     after = np.cumprod(np.concatenate([np.ones_like(s[..., :1]), s[..., :0:-1]], -1), -1)[..., ::-1]
     sign = (np.linalg.det(u) * np.linalg.det(v))[..., None]
-    return (u * (sign * before * after)[..., None, :]) @ v
+    return np.where(finite, (u * (sign * before * after)[..., None, :]) @ v, np.nan).astype(x.dtype)
 
 
 def _slogdet_infer(x: Aval) -> tuple[Aval, Aval]:

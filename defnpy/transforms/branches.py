@@ -84,6 +84,14 @@ def switch(index: Any, branches: Sequence[Callable[..., Any]], *operands: Any) -
 
 
 def _chosen(name: str, index: Any, functions: Sequence[Callable[..., Any]], operands: Sequence[Any]) -> Any:
+    for function in functions:
+        if not callable(function):
+            kind = str(aval_of(function)) if is_tensor(function) else type(function).__name__
+            raise wrong(
+                TreeError,
+                f"{name}: a branch is {kind}, not a function",
+                "write lambda: value; to choose between values that are computed anyway use dp.where",
+            )
     staged = [stage(function, [stands(operand) for operand in operands], {}) for function in functions]
     shown = [s.rebuild(s.graph.outputs) for s in staged]
     for number, other in enumerate(shown[1:], 1):

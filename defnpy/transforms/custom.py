@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from .. import tree
@@ -17,7 +18,7 @@ from ..ops.convert import cast
 from ..ops.linear import broadcast_to
 from ..source import capture, quote
 from .closed import Stand
-from .stage import Staged, is_tensor, operand, parameter_names, stage
+from .stage import Staged, by_position, is_tensor, operand, parameter_names, stage
 
 __all__ = ["checkpointed", "with_rule"]
 
@@ -43,12 +44,16 @@ def with_rule(
 ) -> Callable[..., Any]:
     """A function that is differentiated by ``rule``; to be called under a trace.
 
-    nondiff: numbers of positional arguments without a derivative.
+    nondiff: numbers of positional arguments without a derivative. Python's numbers in them are not traced.
     """
     called = "custom_vjp" if backwards else "custom_jvp"
+    function, rule = _free(function), _free(rule)
 
     @functools.wraps(function)
     def transformed(*args: Any, **kwargs: Any) -> Any:
+        args, kwargs = by_position(function, args, kwargs)
+        skipped = {number % len(args) for number in nondiff if -len(args) <= number < len(args)}
+        args = tuple([tree.map(_held, arg) if i in skipped else arg for i, arg in enumerate(args)])
         names = parameter_names(function, len(args))
         staged = stage(function, args, kwargs, names=names)
         for value in staged.captured:
@@ -59,10 +64,9 @@ def with_rule(
                     where=quote(value.loc) or quote(capture()),
                     hint="pass it as an argument",
                 )
-        skipped = {number % len(args) for number in nondiff if -len(args) <= number < len(args)}
         arguments = [_Argument(arg, i not in skipped) for i, arg in enumerate(args)]
         wrt = tuple([moves for argument in arguments for moves in argument.wrt])
-        tensors = [operand(leaf) for leaf in tree.leaves(tuple(args)) if is_tensor(leaf)]
+        tensors = [operand(leaf) for leaf in tree.leaves(args) if is_tensor(leaf)]
         results = [node.aval for node in staged.graph.outputs]
         body = _pulling if backwards else _pushing
         holder = body(called, function, rule, arguments, staged, kwargs)
@@ -75,6 +79,27 @@ def with_rule(
         return staged.rebuild(found)
 
     return transformed
+
+
+@dataclass(frozen=True)
+class _Held:
+    """A Python number that is not traced."""
+
+    number: Any
+
+
+def _held(leaf: Any) -> Any:
+    return _Held(leaf) if isinstance(leaf, (bool, int, float)) else leaf
+
+
+def _free(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, called with numbers that were held."""
+
+    @functools.wraps(function)
+    def called(*args: Any, **kwargs: Any) -> Any:
+        return function(*tree.map(lambda x: x.number if isinstance(x, _Held) else x, args), **kwargs)
+
+    return called
 
 
 class _Argument:

@@ -18,7 +18,7 @@ from ..ops.linear import broadcast_to, sum_
 from ..source import capture, quote
 from .cotangent import Cotangent
 from .finite import Facts, facts, is_tame
-from .stage import is_tensor, operand, parameter_names, stage
+from .stage import by_position, is_tensor, operand, parameter_names, stage
 
 __all__ = [
     "Reverse",
@@ -176,6 +176,7 @@ def chosen(
     kwargs: dict[str, Any],
 ) -> tuple[Callable[..., Any], tuple[Any, ...], list[str]]:
     """A call as a function of those of its positional arguments that ``argnums`` names; they; and their names."""
+    args, kwargs = by_position(function, args, kwargs)
     numbers = argnums if isinstance(argnums, tuple) else (argnums,)
     for number in numbers:
         if not isinstance(number, int):

@@ -35,7 +35,7 @@ def jacobians(
     @functools.wraps(function)
     def transformed(*args: Any, **kwargs: Any) -> Any:
         of_chosen, values, names = chosen(called, function, argnums, args, kwargs)
-        found = linearized(called, of_chosen, values, prepare, backwards=backwards, names=names)
+        found = linearized(called, of_chosen, values, {}, prepare, backwards=backwards, names=names)
         rows = _swept(found.map, found.kept)
         sides = found.map.source, found.map.target
         arguments, result = reversed(sides) if found.map.backwards else sides

@@ -161,6 +161,7 @@ def linearized(
     called: str,
     function: Callable[..., Any],
     args: Sequence[Any],
+    static: dict[str, Any],
     prepare: Prepare,
     *,
     backwards: bool | None,
@@ -169,10 +170,10 @@ def linearized(
     """A function at a point, under a trace, as its value and the linear map of its derivative.
 
     Forwards the map takes a tuple of tangents, one for each argument, to the tangent of the result; backwards it is
-    the transpose of that. None for whichever takes fewer numbers.
+    the transpose of that. None for whichever takes fewer numbers. static: keyword arguments of the function.
     """
     names = names or parameter_names(function, len(args))
-    staged = stage(function, args, {}, names=names)
+    staged = stage(function, args, static, names=names)
     graph = prepare(staged.graph)
     tensors = [leaf for leaf in tree.leaves(tuple(args)) if is_tensor(leaf)]
     moving = [cotangent_dtype(node.dtype) is not None for node in graph.inputs[: len(tensors)]]
@@ -201,7 +202,12 @@ def linearized(
 
 
 def directional(
-    called: str, function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any], prepare: Prepare
+    called: str,
+    function: Callable[..., Any],
+    primals: Sequence[Any],
+    tangents: Sequence[Any],
+    static: dict[str, Any],
+    prepare: Prepare,
 ) -> tuple[Any, Any]:
     """The value of a function and its derivative along ``tangents``, under a trace, in one walk.
 
@@ -210,7 +216,7 @@ def directional(
     names = parameter_names(function, len(primals))
     side = _argument_side("tangent", primals, names)
     given = side.take(called, tuple(tangents))
-    staged = stage(function, primals, {}, names=names)
+    staged = stage(function, primals, static, names=names)
     graph = prepare(staged.graph)
     leaves = tree.leaves(tuple(primals))
     along = [t for leaf, t in zip(leaves, given, strict=True) if is_tensor(leaf)]

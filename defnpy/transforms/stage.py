@@ -16,7 +16,17 @@ from ..ir.expr import Expr, Graph, Value
 from ..ir.trace import Trace, aval_of, tracing
 from ..ops.convert import astype, cast
 
-__all__ = ["Staged", "default_dtype", "is_tensor", "leaf_names", "operand", "parameter_names", "stage", "strengthen"]
+__all__ = [
+    "Staged",
+    "by_position",
+    "default_dtype",
+    "is_tensor",
+    "leaf_names",
+    "operand",
+    "parameter_names",
+    "stage",
+    "strengthen",
+]
 
 
 def is_tensor(leaf: Any) -> bool:
@@ -71,6 +81,22 @@ def parameter_names(function: Callable[..., Any], count: int) -> list[str]:
         return [f"arg{i}" for i in range(count)]
     own = list(code.co_varnames[: code.co_argcount])
     return (own + [f"arg{i}" for i in range(len(own), count)])[:count]
+
+
+def by_position(
+    function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments of a call, those at their positions that were given by name though they have one: what numbers
+    them, ``argnums`` or ``in_axes``, must not depend on how they were written."""
+    if kwargs:
+        try:
+            signature = inspect.signature(function)
+        except ValueError:  # a function in C that does not tell it
+            return tuple(args), kwargs
+        if any(p.kind is p.POSITIONAL_OR_KEYWORD and p.name in kwargs for p in signature.parameters.values()):
+            bound = signature.bind(*args, **kwargs)
+            return bound.args, bound.kwargs
+    return tuple(args), kwargs
 
 
 def stage(

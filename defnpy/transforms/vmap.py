@@ -18,7 +18,7 @@ from ..ir.trace import Trace, aval_of, current, tracing
 from ..ops.batching import from_axis, repeated, to_axis
 from ..ops.linear import broadcast_to, concat_, reshape, slice_
 from ..source import capture, quote
-from .stage import is_tensor, operand, parameter_names, stage
+from .stage import by_position, is_tensor, operand, parameter_names, stage
 
 __all__ = ["Context", "batch", "batched_graph", "batched_node", "vectorized"]
 
@@ -156,10 +156,11 @@ def vectorized(function: Callable[..., Any], in_axes: Any, out_axes: Any, axis_s
 
     @functools.wraps(function)
     def transformed(*args: Any, **kwargs: Any) -> Any:
-        leaves, structure = tree.flatten(tuple(args))
+        args, kwargs = by_position(function, args, kwargs)
+        leaves, structure = tree.flatten(args)
         own = parameter_names(function, len(args))
         paths = [p for name, arg in zip(own, args, strict=True) for p in tree.paths(arg, name)]
-        axes = _axes_of_leaves("in_axes", in_axes, tuple(args), "the arguments")
+        axes = _axes_of_leaves("in_axes", in_axes, args, "the arguments")
         mapped = [_mapped(*leaf) for leaf in zip(paths, leaves, axes, strict=True)]
         size = _size(function, mapped, axis_size)
         examples = tree.unflatten(structure, [_example(leaf) for leaf in mapped])

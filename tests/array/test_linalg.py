@@ -225,6 +225,14 @@ def test_the_determinant_of_a_singular_matrix_has_a_gradient():
     assert not np.any(dp.grad(dp.linalg.det)(np.zeros((3, 3))))  # of rank 0, all cofactors vanish
 
 
+def test_a_determinant_that_is_nan_has_a_gradient_that_is():
+    """Found by the fuzz program: seed 103, number 8372."""
+    x = np.stack([np.full((2, 2), np.nan), np.diag([2.0, 3.0])])
+    found = dp.grad(lambda x: dp.sum(dp.linalg.det(x)))(x)
+    assert np.isnan(found[0]).all()
+    close(found[1], np.diag([3.0, 2.0]))
+
+
 def test_equal_eigenvalues_spoil_the_gradient_of_their_vectors_only():
     """No number could be right there for all functions: it is not finite, as in JAX. Eigenvalues have theirs."""
     x = 2.0 * np.eye(3)

@@ -105,9 +105,9 @@ def test_an_argument_that_is_not_there(argnums, place):
     )
 
 
-def test_the_differentiated_argument_by_name(place):
+def test_a_call_without_an_argument_to_differentiate():
     with pytest.raises(GradientError, match="there is no argument 0 to differentiate: the call has 0 positional ones"):
-        dp.grad(scalar)(x=X)
+        dp.grad(lambda *, x: dp.sum(x))(x=X)
 
 
 @pytest.mark.parametrize("argnums", ["x", None, 0.5, ("x",)])

@@ -246,6 +246,21 @@ def test_range_of_a_traced_value(place):
     )
 
 
+def test_a_loop_over_a_traced_range(place):
+    def call(x):
+        n = x.astype("int64")
+        for i in range(1, n + 1):
+            x = x * i
+        return x
+
+    assert refused(call, S) == (
+        "int() of a traced value i64[]\n"
+        + place(call, "for i in range(1, n + 1):", "range(1, n + 1)")
+        + "\nHint: repeat on values: state = dp.fori_loop(1, n + 1, lambda i, state: ..., state), or decorate the "
+        'function by @dp.defn(control_flow="python")'
+    )
+
+
 def test_len_of_a_0d_value(place):
     def call(x):
         return len(x)

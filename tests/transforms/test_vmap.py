@@ -254,3 +254,9 @@ def test_outputs_that_have_to_be_batched_are_repeated() -> None:
     assert given == [True, False] and [str(n.aval) for n in made.outputs] == ["f64[4,3]", "f64[3,2]"]
     made, given = batched_graph(graph, (True, False), 4, outputs=(False, True))
     assert given == [True, True] and [str(n.aval) for n in made.outputs] == ["f64[4,3]", "f64[4,3,2]"]
+
+
+def test_an_argument_given_by_name_is_mapped_like_any_other(way: Any) -> None:
+    f = way(lambda x, y: dp.sum(x * y))
+    close(dp.vmap(f)(X, y=X), np.sum(np.asarray(X) ** 2, axis=1))
+    close(dp.vmap(f, in_axes=(0, None))(y=X[0], x=X), np.asarray(X) @ np.asarray(X[0]))
