@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import tree
-from .backends.base import Executable, MemoryReport, StepReport
+from .backends.base import Executable, MemoryReport, StepReport, ValueReport
 from .dtypes import DType, as_dtype
 from .errors import DTypeError, TraceError, TreeError
 from .ir.aval import Aval
@@ -142,6 +142,10 @@ class Compiled:
     def memory(self) -> MemoryReport:
         """The bytes that a call needs."""
         return self._executable.memory()
+
+    def values(self) -> list[ValueReport]:
+        """What lies in memory between the steps, and what is computed again instead, with the reasons."""
+        return self._executable.values()
 
     def measure(self, *args: Any, repeats: int = 20) -> list[float]:
         """Seconds of every step on these arguments, each run by itself, the least of some repeats."""

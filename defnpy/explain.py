@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .backends.base import MemoryReport, StepReport
+from .backends.base import MemoryReport, StepReport, ValueReport
 from .compiled import Compiled
 from .ir.show import difference, show
 from .passes.pipeline import PASSES
@@ -17,7 +17,8 @@ class Explanation:
 
     traced: the graph as it was traced. passes: the name of each pass and its effect, as a diff (empty: no change).
     steps: kernels, matrix products and calls (:class:`StepReport`); seconds: of each, if they were measured.
-    memory: bytes of a call.
+    memory: bytes of a call. values: what lies in memory between the steps or is computed again, and why
+    (:class:`ValueReport`).
 
     >>> import defnpy as dp
     >>> f = dp.defn(lambda x: dp.sum(x * 1.0 + 2.0), backend="cpu")
@@ -65,6 +66,7 @@ class Explanation:
             self.passes.append((run.__name__, difference(before, graph)))
         self.steps: list[StepReport] = compiled.steps()
         self.memory: MemoryReport = compiled.memory()
+        self.values: list[ValueReport] = compiled.values()
         self.seconds = seconds
 
     def __str__(self) -> str:
@@ -78,6 +80,9 @@ class Explanation:
         for name, changes in self.passes:
             yield from (f"== {name}", changes, "") if changes else (f"== {name}: no change", "")
         yield from ("== steps", *self._table(), "")
+        if self.values:
+            rows = [[value.name, _size(value.bytes), value.reason] for value in self.values]
+            yield from ("== between the steps", *_aligned(rows), "")
         memory = self.memory
         yield f"memory: arguments {_size(memory.arguments)}, outputs {_size(memory.outputs)}, temporaries " + _size(
             memory.temporaries
@@ -105,8 +110,13 @@ class Explanation:
                 row.append(f"{seconds * 1e6:.1f} us")
                 row += [f"{n / seconds / 1e9:.1f}" if counted else "" for n in (step.bytes, step.flops)]
             rows.append(row)
-        widths = [max(len(row[c]) for row in rows) for c in range(len(rows[0]))]
-        return ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+        return _aligned(rows)
+
+
+def _aligned(rows: list[list[str]]) -> list[str]:
+    """Lines of cells in columns."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def _size(count: int) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..ir.expr import Graph
 
-__all__ = ["Backend", "Executable", "MemoryReport", "StepReport"]
+__all__ = ["Backend", "Executable", "MemoryReport", "StepReport", "ValueReport"]
 
 Array = np.ndarray[Any, Any]
 
@@ -40,12 +40,22 @@ class StepReport:
 class MemoryReport:
     """Bytes of one call: of its arguments, of the outputs that it makes, and of the arena that holds all temporaries.
 
-    Results of calls are arrays of their own, beside these.
+    An output that takes the memory of a donated argument is not counted again. Results of calls are arrays of their
+    own, beside these.
     """
 
     arguments: int
     outputs: int
     temporaries: int
+
+
+@dataclass(frozen=True)
+class ValueReport:
+    """A value between the steps: its name and bytes, and why it lies in memory, or why it does not."""
+
+    name: str
+    bytes: int
+    reason: str
 
 
 class Executable(Protocol):
@@ -65,6 +75,9 @@ class Executable(Protocol):
 
     def memory(self) -> MemoryReport:
         """What it needs."""
+
+    def values(self) -> list[ValueReport]:
+        """What is kept between its steps, and what is computed again."""
 
     def measure(self, inputs: Sequence[Array], repeats: int) -> list[float]:
         """Seconds of every step, the least of some repeats."""

@@ -4,7 +4,8 @@ The rule, in full. Nodes are taken in the order in which library calls need them
 
 * Movement ops (reshape, permute, broadcast, slice, flip), numbers and iota are never computed on their own: their
   readers index through them. Only where a buffer is needed (an output, a library operand) does one become a copy.
-* A 0-d node made of inputs and other such nodes is recomputed by each reader (up to ``INLINE`` operations).
+* A 0-d node made of inputs and other such nodes is recomputed by each reader (up to ``INLINE`` operations), and so are
+  the arrays that the caller names (``recompute``).
 * An elementwise node, a gather or a reduction joins the group that made its latest operand, when they share the loops:
   the group's space equals the node's (a reduction's: its operand's) and every operand from inside the group is needed
   at the very element that the loop stands at. Otherwise it may join a later group of the same space, or it starts one.
@@ -24,7 +25,7 @@ keeps the schedule free of cycles and the whole walk linear.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 from .. import shapes
@@ -104,6 +105,7 @@ class Part:
 class Schedule:
     """The items in order.
 
+    needed: what must lie in memory however the graph is cut: outputs, and what calls read.
     place: where each computed node is computed; of an array put together of parts, the last of the groups that do it.
     loops: calls that are kernels of single numbers. inline: nodes that their readers recompute.
     stored: computed nodes that somebody reads from memory. parts: members of groups that stand for a part of another
@@ -111,6 +113,7 @@ class Schedule:
     """
 
     items: list[Group | Call]
+    needed: set[Expr]
     place: dict[Expr, Group | Call]
     loops: set[Expr]
     inline: set[Expr]
@@ -131,17 +134,18 @@ def _dynamic(graph: Graph) -> set[Expr]:
     return {node for node in nodes if is_open(node)} if any(node.op.graphs for node in nodes) else set()
 
 
-def schedule(graph: Graph) -> Schedule:
-    """Assign every node to a group, a call, or its readers."""
-    return _Scheduler(graph).run()
+def schedule(graph: Graph, again: Collection[Expr] = ()) -> Schedule:
+    """Assign every node to a group, a call, or its readers; elementwise nodes in ``again`` to these."""
+    return _Scheduler(graph, again).run()
 
 
 class _Scheduler:
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, again: Collection[Expr]) -> None:
         self.graph = graph
+        self.again = again
         self.items: list[Group | Call] = []
         self.place: dict[Expr, Group | Call] = {}
-        self.cost: dict[Expr, int] = {}  # of inline nodes
+        self.cost: dict[Expr, int] = {}  # of inline nodes; of arrays that are to be computed again it does not matter
         self.parts: dict[Expr, Part] = {}
         self.fillers: dict[Expr, Group] = {}
         self.dynamic = _dynamic(graph)
@@ -212,7 +216,9 @@ class _Scheduler:
                 self._group(node)
             elif kind in ("view", "leaf") and node in self.needed and node.op.name != "parameter":
                 self._group(node)  # a copy
-        return Schedule(self.items, self.place, self.loops, set(self.cost), self.stored, self.parts, self.fillers)
+        return Schedule(
+            self.items, self.needed, self.place, self.loops, set(self.cost), self.stored, self.parts, self.fillers
+        )
 
     def _order(self) -> list[Expr]:
         """The nodes as library calls need them, the rest at the end: what is computed late can join later loops.
@@ -226,6 +232,9 @@ class _Scheduler:
         return topological([n for n in nodes if self._kind(n) in ("call", "loop")] + nodes)
 
     def _inlined(self, node: Expr) -> bool:
+        if node in self.again:
+            self.cost[node] = 0
+            return True
         if node.size != 1 or node in self.needed or node.op.name == "gather":
             return False
         cost = 1 if node.op.name != "threefry2x32" else 12

@@ -14,10 +14,11 @@ from ..shapes import size
 from .donate import in_place
 from .emit import Emitted, emit
 from .expand import expand
-from .fuse import Call, Schedule, schedule
+from .fuse import Call, Schedule
 from .memory import Request, aligned, plan
 from .partial import in_parts
 from .products import Product, product
+from .recompute import scheduled
 from .scalars import loop_kernel
 from .threads import crew, share
 from .views import VIEWS, viewed
@@ -114,7 +115,7 @@ def lower(graph: Graph, threads: int = 1, donated: Collection[int] = ()) -> Prog
     """Fuse, emit and plan the memory of a graph, for so many threads; ``donated`` inputs may be written to."""
     graph = expand(graph)
     names = identifiers(graph)
-    planned = schedule(graph)
+    planned = scheduled(graph)
     program = Program(graph, names, placed=set(planned.place))
     requests: list[Request] = []
     first: dict[Expr, int] = {}

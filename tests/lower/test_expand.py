@@ -68,7 +68,8 @@ CASES: dict[str, tuple[Callable[..., Any], list[Any], str]] = {
     "the same twice": (lambda x: dp.concat([x, x]), [dp.spec((2, 3))], "K"),
     "pad": (lambda x: dp.exp(dp.pad(x * 2, low=1, high=2, interior=1)), [dp.spec((2, 3))], "KK"),
     "windows": (lambda x: dp.sum(dp.windows(x, 3), axis=1), [dp.spec(8)], "K"),
-    "windows added up": (lambda x: dp.overlap_add(x * 2, 8), [dp.spec((6, 3))], "KK"),
+    "windows added up": (lambda x: dp.overlap_add(x * 2, 8), [dp.spec((6, 3))], "K"),
+    "expensive windows": (lambda x: dp.overlap_add(dp.exp(x), 8), [dp.spec((6, 3))], "KK"),
 }
 
 

@@ -17,9 +17,10 @@ from ...ir.evaluate import located
 from ...ir.expr import Expr, Graph
 from ...lower.emit import FAILED
 from ...lower.program import KernelStep, ProductStep, Program, lower
+from ...lower.recompute import reasons
 from ...lower.work import kernel_work, product_work
 from ...shapes import size
-from ..base import Array, MemoryReport, StepReport
+from ..base import Array, MemoryReport, StepReport, ValueReport
 from . import cache, native, prelude
 from .driver import readable
 from .link import Frame, Linked, Segment
@@ -217,10 +218,13 @@ class CpuExecutable:
     def memory(self) -> MemoryReport:
         """Arguments, outputs, and the arena of the temporaries."""
         graph = self._program.graph
-        arguments, outputs = (
-            sum(size(node.shape) * node.dtype.itemsize for node in nodes) for nodes in (graph.inputs, graph.outputs)
-        )
-        return MemoryReport(arguments, outputs, self._program.arena)
+        made = [node for node in graph.outputs if node not in self._program.donated]
+        return MemoryReport(sum(map(_bytes, graph.inputs)), sum(map(_bytes, made)), self._program.arena)
+
+    def values(self) -> list[ValueReport]:
+        """What lies between the steps, and what is computed again instead."""
+        names = self._program.names
+        return [ValueReport(names[node], _bytes(node), why) for node, why in reasons(self._program.graph)]
 
     def measure(self, inputs: Sequence[Array], repeats: int) -> list[float]:
         """Seconds of every step by itself, the least of ``repeats``, on the memory of a whole call before."""
@@ -242,6 +246,10 @@ class CpuExecutable:
 
         self._with_calls(given, self._reused(given), frame, look)  # the caller holds the inputs: nothing is reused
         return seconds
+
+
+def _bytes(node: Expr) -> int:
+    return size(node.shape) * node.dtype.itemsize
 
 
 def _holders(arrays: list[Array], number: int) -> int:
