@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import defnpy as dp
@@ -15,6 +15,8 @@ from .data import PART_ROWS, parts
 __all__ = ["Trained", "accuracy", "batch", "mean_of_last", "train"]
 
 BLOCK = 100
+
+Step = Callable[[Any, Any], tuple[Any, dp.Tensor]]  # state and iteration -> the next state, and the loss
 
 
 class Trained(NamedTuple):
@@ -40,37 +42,75 @@ def batch(key: dp.Tensor, iteration: Any, size: int, *arrays: dp.Tensor) -> tupl
 
 
 def train(
-    step: Callable[[Any, int], tuple[Any, dp.Tensor]],
+    step: Step,
     state: Any,
     iters: int,
     *,
     every: int = 0,
     evaluate: Callable[[int, Any], Any] | None = None,
+    compiled: bool = False,
 ) -> Trained:
     """``state, loss = step(state, iteration)``, ``iters`` times; evaluated after iterations 0, every, 2 every ...
 
     So "epoch 0" is seen after one update, and the last evaluation may lie before the end, both as in the book. The loss
     is that of the state before its update, from the gradient's own forward pass; the book computes a second one after.
 
+    compiled: do up to a hundred iterations in one call of one compiled loop, so that nothing runs in Python between
+    them. Worth it for many short steps: every call of ``train`` compiles a loop of its own.
+
     Raises ``TrainingError``, naming the iteration, when a loss is not finite.
     """
+    advance = _compiled(step) if compiled else _one_by_one(step)
     losses: list[float] = []
-    pending: list[dp.Tensor] = []
     evaluations: list[tuple[int, Any]] = []
-    for iteration in range(iters):
-        state, loss = step(state, iteration)
-        pending.append(loss)
-        seen = evaluate is not None and every > 0 and iteration % every == 0
-        if seen or len(pending) == BLOCK or iteration + 1 == iters:
-            losses += _finite(pending, len(losses))
-            pending = []
-        if seen and evaluate is not None:
-            evaluations.append((iteration, evaluate(iteration, state)))
+    for block in _blocks(iters, every if evaluate is not None else 0):
+        state, found = advance(state, block)
+        losses += _finite(found, block.start)
+        if evaluate is not None and every > 0 and block[-1] % every == 0:
+            evaluations.append((block[-1], evaluate(block[-1], state)))
     return Trained(state, losses, evaluations)
 
 
-def _finite(pending: list[dp.Tensor], done: int) -> list[float]:
-    values = [float(loss) for loss in pending]
+def _blocks(iters: int, every: int) -> Iterator[range]:
+    """The iterations, cut behind those that are evaluated and after every hundred."""
+    start = 0
+    while start < iters:
+        stop = min(start + BLOCK, iters)
+        if every > 0:
+            stop = min(stop, -(-start // every) * every + 1)
+        yield range(start, stop)
+        start = stop
+
+
+def _one_by_one(step: Step) -> Callable[[Any, range], tuple[Any, list[float]]]:
+    def advance(state: Any, block: range) -> tuple[Any, list[float]]:
+        pending = []
+        for iteration in block:
+            state, loss = step(state, iteration)
+            pending.append(loss)
+        return state, [float(loss) for loss in pending]
+
+    return advance
+
+
+def _compiled(step: Step) -> Callable[[Any, range], tuple[Any, list[float]]]:
+    @dp.defn
+    def iterate(state: Any, first: int, count: int) -> tuple[Any, dp.Tensor]:
+        def body(i: Any, carry: Any) -> Any:
+            state, losses = carry
+            state, loss = step(state, first + i)
+            return state, dp.where(dp.arange(BLOCK) == i, loss, losses)
+
+        return dp.fori_loop(0, count, body, (state, dp.zeros(BLOCK, dtype=dp.float64)))
+
+    def advance(state: Any, block: range) -> tuple[Any, list[float]]:
+        state, losses = iterate(state, block.start, len(block))
+        return state, losses.tolist()[: len(block)]
+
+    return advance
+
+
+def _finite(values: list[float], done: int) -> list[float]:
     for number, value in enumerate(values, done + 1):
         if not math.isfinite(value):
             raise TrainingError(

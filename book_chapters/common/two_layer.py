@@ -40,7 +40,8 @@ def train_two_layer_net(run: Run, net: ModuleType, iters: int, line: Callable[[f
         return of_train, of_test
 
     every = max(len(labels) // BATCH, 1)
-    trained = train(one, net.init(init_key, dtype=run.dtype), iters, every=every, evaluate=evaluate)
+    params = net.init(init_key, dtype=run.dtype)
+    trained = train(one, params, iters, every=every, evaluate=evaluate, compiled=True)
     of_train, of_test = zip(*(seen for _, seen in trained.evaluations), strict=True)
     if len(of_test) > 1:
         run.figure("test accuracy of epoch 1", of_test[1])

@@ -37,6 +37,31 @@ def test_a_loss_that_is_no_number_ends_the_run_by_name() -> None:
         train(diverges, 0, 1000)
 
 
+@pytest.mark.parametrize(("iters", "every"), [(1, 0), (250, 0), (250, 40), (250, 1), (201, 200), (7, 3)])
+def test_a_compiled_loop_does_what_single_steps_do(iters: int, every: int) -> None:
+    @dp.defn
+    def step(state: Any, iteration: Any) -> Any:
+        state = {"x": state["x"] * 0.5 + iteration, "count": state["count"] + 1}
+        return state, dp.sum(state["x"])
+
+    def evaluate(iteration: int, state: Any) -> list[float]:
+        return state["x"].tolist()
+
+    start = {"x": dp.asarray([1.0, 2.0]), "count": dp.asarray(0)}
+    single, looped = (train(step, start, iters, every=every, evaluate=evaluate, compiled=c) for c in (False, True))
+    assert looped.losses == single.losses and len(looped.losses) == iters
+    assert looped.evaluations == single.evaluations and len(looped.evaluations) == (-(-iters // every) if every else 0)
+    assert int(looped.state["count"]) == iters and looped.state["x"].tolist() == single.state["x"].tolist()
+
+
+def test_a_compiled_loop_names_the_loss_that_is_no_number() -> None:
+    def diverges(state: Any, iteration: Any) -> Any:
+        return state, dp.where(iteration < 150, 1.0, dp.inf)
+
+    with pytest.raises(TrainingError, match="the loss is inf at iteration 151"):
+        train(diverges, dp.asarray(0.0), 1000, compiled=True)
+
+
 def test_a_batch_is_a_function_of_key_and_iteration() -> None:
     x, y = dp.arange(50), 2 * dp.arange(50)
     drawn = [batch(dp.random.key(1), i, 8, x, y) for i in (3, 3, 4)]
