@@ -66,29 +66,42 @@ def getitem(x: Any, index: Any) -> Any:
 
 
 def _gather(x: Any, advanced: list[tuple[int, Any]], layout: list[str | int]) -> Any:
+    indices, axes = _indices(advanced)
+    picked = gather(x, *indices, axes=axes)
+    permutation, final = _arrangement(x.shape, aval_of(indices[0]).shape, axes, layout)
+    if permutation != list(range(picked.ndim)):
+        picked = linear.permute_dims(picked, axes=tuple(permutation))
+    return picked if final == picked.shape else linear.reshape(picked, shape=final)
+
+
+def _indices(advanced: list[tuple[int, Any]]) -> tuple[list[Any], shapes.Axes]:
+    """Index tensors of one shape, and the axes that they index."""
     shape = shapes.broadcast(*[aval_of(i).shape for _, i in advanced])
-    axes = tuple(a for a, _ in advanced)
-    picked = gather(x, *[_in_shape(i, shape) for _, i in advanced], axes=axes)
+    return [_in_shape(i, shape) for _, i in advanced], tuple(a for a, _ in advanced)
+
+
+def _arrangement(
+    x: shapes.Shape, index: shapes.Shape, axes: shapes.Axes, layout: list[str | int]
+) -> tuple[list[int], shapes.Shape]:
+    """How the axes of what was gathered of an ``x``, those of the indices first, are permuted, and the final shape."""
     # NumPy puts the axes of the index tensors where they stand when they stand together, else in front.
     places = [i for i, entry in enumerate(layout) if entry == "index"]
     together = places[-1] - places[0] == len(places) - 1
     order: list[str | int] = [entry for entry in layout if entry != "index"]
     order.insert(places[0] if together else 0, "index")
-    rest = [a for a in range(x.ndim) if a not in axes]
+    rest = [a for a in range(len(x)) if a not in axes]
     permutation: list[int] = []
     final: list[int] = []
     for entry in order:
         if entry == "index":
-            permutation += range(len(shape))
-            final += shape
+            permutation += range(len(index))
+            final += index
         elif entry == "new":
             final.append(1)
         else:
-            permutation.append(len(shape) + rest.index(int(entry)))
-            final.append(x.shape[int(entry)])
-    if permutation != list(range(picked.ndim)):
-        picked = linear.permute_dims(picked, axes=tuple(permutation))
-    return picked if tuple(final) == picked.shape else linear.reshape(picked, shape=tuple(final))
+            permutation.append(len(index) + rest.index(int(entry)))
+            final.append(x[int(entry)])
+    return permutation, tuple(final)
 
 
 def _in_shape(index: Any, shape: shapes.Shape) -> Any:
@@ -261,8 +274,6 @@ def add_at(x: Any, index: Any, values: Any, /) -> Any:
 
 
 def _update(scatter: Any, x: Any, index: Any, values: Any) -> Any:
-    # Index the positions instead of the elements: any index at all becomes a list of places in the flat tensor.
-    positions = getitem(linear.reshape(linear.iota(shape=(x.size,)), shape=x.shape), index)
     aval = aval_of(values)
     if aval.dtype.kind == "f" and x.dtype.kind != "f":
         wanted = "float32" if aval.weak else aval.dtype
@@ -270,7 +281,42 @@ def _update(scatter: Any, x: Any, index: Any, values: Any) -> Any:
             f"{aval} values do not fit into {x.aval}", hint=f"convert first: x.astype('{wanted}')", error=DTypeError
         )
     values = cast(values, x.dtype)
-    if shapes.broadcast(aval.shape, positions.shape) != positions.shape:
-        raise Mismatch(f"values of shape {aval.shape} do not fit the indexed place of shape {positions.shape}")
-    values = linear.broadcast_to(values, shape=positions.shape)
+    advanced, layout = _integers(x.shape, _expand(index, x.ndim))
+    if advanced:
+        indices, axes = _indices(advanced)
+        permutation, place = _arrangement(x.shape, aval_of(indices[0]).shape, axes, layout)
+        values = linear.permute_dims(_spread(values, place), axes=tuple(np.argsort(permutation).tolist()))
+        return scatter(x, values, *indices, axes=axes)
+    # Index the positions instead of the elements: any index at all becomes a list of places in the flat tensor.
+    positions = getitem(linear.reshape(linear.iota(shape=(x.size,)), shape=x.shape), index)
+    values = _spread(values, positions.shape)
     return linear.reshape(scatter(linear.reshape(x, shape=(-1,)), values, positions, axes=(0,)), shape=x.shape)
+
+
+def _integers(shape: shapes.Shape, entries: list[Any]) -> tuple[list[tuple[int, Any]], list[str | int]]:
+    """The axes that integers index, with these, and the layout as in :func:`getitem`; nothing where an index does
+    more than to choose along whole axes."""
+    if any(entry is None for entry in entries):
+        return [], []
+    advanced: list[tuple[int, Any]] = []
+    layout: list[str | int] = []
+    for axis, (n, entry) in enumerate(zip(shape, entries, strict=True)):
+        if isinstance(entry, slice):
+            if _slice(entry, n) != (0, n, 1, False):
+                return [], []
+            layout.append(axis)
+            continue
+        if isinstance(entry, _Places):
+            entry = entry.along(axis, n)
+        elif isinstance(entry, int):
+            entry = np.int64(shapes.check_bounds(entry, n, axis))
+        advanced.append((axis, entry))
+        layout.append("index")
+    return advanced, layout
+
+
+def _spread(values: Any, place: shapes.Shape) -> Any:
+    shape = aval_of(values).shape
+    if shapes.broadcast(shape, place) != place:
+        raise Mismatch(f"values of shape {shape} do not fit the indexed place of shape {place}")
+    return linear.broadcast_to(values, shape=place)

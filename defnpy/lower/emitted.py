@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from ..ir.expr import Expr
-from .kernel import Kernel
+import numpy as np
 
-__all__ = ["FAILED", "Emitted"]
+from ..ir.expr import Expr
+from ..source import Location
+from .kernel import Bound, Buffer, Kernel, Operand, Statement
+
+__all__ = ["FAILED", "Draft", "Emitted"]
 
 FAILED = "failed_index"  # the buffer in which a check leaves the index that is out of bounds
 
@@ -31,3 +34,55 @@ class Emitted:
     def lengths(self) -> dict[str, int]:
         """The sizes by name."""
         return dict(zip(self.kernel.sizes, self.sizes, strict=True))
+
+
+@dataclass
+class Draft:
+    """A kernel in the making that holds one node: see the fields of :class:`Emitted`."""
+
+    names: dict[Expr, str]
+    buffers: dict[Expr | str, Buffer] = field(default_factory=dict)
+    sources: list[Any] = field(default_factory=list)
+    sizes: dict[str, int] = field(default_factory=dict)
+    checks: list[tuple[Expr, int]] = field(default_factory=list)
+    places: dict[Location, None] = field(default_factory=dict)
+    count: int = 0
+
+    def finished(self, title: str, body: list[Statement]) -> Emitted:
+        """The kernel with these statements."""
+        lines = tuple(dict.fromkeys(place.position.text for place in self.places if place.position.text))
+        kernel = Kernel(title, list(self.buffers.values()), list(self.sizes), body, lines)
+        return Emitted(kernel, self.sources, list(self.sizes.values()), self.checks)
+
+    def buffer(self, node: Expr, role: str) -> str:
+        """The name of the buffer of a node."""
+        if node not in self.buffers:
+            self.buffers[node] = Buffer(self.names.get(node, f"b{len(self.buffers)}"), node.dtype, role)
+            self.sources.append(node)
+        return self.buffers[node].name
+
+    def size(self, value: int) -> str:
+        """The name of a new size argument."""
+        name = f"m{len(self.sizes)}"
+        self.sizes[name] = value
+        return name
+
+    def fresh(self) -> str:
+        """The name of a new variable, which no buffer has."""
+        self.count += 1
+        return f"p{self.count}"
+
+    def bound(self, value: Operand, node: Expr, axis: int, length: str, *, signed: bool) -> Bound:
+        """The check of an index of ``node`` along ``axis``."""
+        if FAILED not in self.buffers:
+            self.buffers[FAILED] = Buffer(FAILED, np.dtype("int64"), "scratch")
+            self.sources.append(1)
+        self.checks.append((node, axis))
+        return Bound(self.fresh(), value, length, len(self.checks), FAILED, signed)
+
+    def note(self, node: Expr) -> str:
+        """The user's line behind a node."""
+        if node.loc is None:
+            return ""
+        self.places[node.loc] = None
+        return node.loc.position.text

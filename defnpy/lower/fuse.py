@@ -14,7 +14,7 @@ The rule, in full. Nodes are taken in the order in which library calls need them
 * An array put together of parts (pad and concat are such) is never computed on its own either: each part is stored at
   its place by the kernel that computes it.
 * What is computed of ``after(x, gate)`` joins no group before the one that makes the gate.
-* A loop over single numbers is a kernel of its own.
+* A loop over single numbers is a kernel of its own, and so is a scatter.
 * Everything else is a library call: matrix products go to BLAS, other ops to their reference body. So do ops on arrays
   whose size only the running program knows.
 
@@ -25,7 +25,7 @@ keeps the schedule free of cycles and the whole walk linear.
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 
 from .. import shapes
@@ -35,6 +35,7 @@ from ..ops.mark import stop_grad
 from ..shapes import Shape
 from .products import COPIED, arrange
 from .scalars import fits, source_of
+from .scatter import SCATTERS, operand_of
 from .views import (
     ELSEWHERE,
     FLAT_VIEWS,
@@ -107,7 +108,7 @@ class Schedule:
 
     needed: what must lie in memory however the graph is cut: outputs, and what calls read.
     place: where each computed node is computed; of an array put together of parts, the last of the groups that do it.
-    loops: calls that are kernels of single numbers. inline: nodes that their readers recompute.
+    own: calls that are kernels of their own. inline: nodes that their readers recompute.
     stored: computed nodes that somebody reads from memory. parts: members of groups that stand for a part of another
     node. fillers: who writes what no part covers.
     """
@@ -115,7 +116,7 @@ class Schedule:
     items: list[Group | Call]
     needed: set[Expr]
     place: dict[Expr, Group | Call]
-    loops: set[Expr]
+    own: set[Expr]
     inline: set[Expr]
     stored: set[Expr]
     parts: dict[Expr, Part]
@@ -150,7 +151,8 @@ class _Scheduler:
         self.fillers: dict[Expr, Group] = {}
         self.dynamic = _dynamic(graph)
         self.gated = any(node.op.name == "after" for node in graph.nodes())
-        self.loops = {node for node in graph.nodes() if node.op.graphs and fits(node)}
+        scatters = {node for node in graph.nodes() if node.op.name in SCATTERS} - self.dynamic
+        self.own = scatters | {node for node in graph.nodes() if node.op.graphs and fits(node)}
         self.needed = self._buffers()
         self.stored = set(graph.outputs)
 
@@ -158,8 +160,8 @@ class _Scheduler:
         """Nodes that must lie in memory whatever the fusion: outputs, and what library calls read."""
         needed = set(self.graph.outputs)
         for node in self.graph.nodes():
-            if node in self.loops:
-                needed.update(base for base in map(source_of, node.args) if base.op.name != "constant")
+            if node in self.own:
+                needed.update(base for base in map(self._seen(node), node.args) if base.op.name != "constant")
             elif self._kind(node) == "call":
                 read = [self._viewed(arg, node) for arg in node.args]
                 # A call is handed numbers as they are.
@@ -177,14 +179,20 @@ class _Scheduler:
     def _viewed(self, arg: Expr, reader: Expr) -> Expr:
         return viewed(arg, VIEWS if self._kind(reader) == "call" else FLAT_VIEWS)
 
+    def _seen(self, call: Expr) -> Callable[[Expr], Expr]:
+        """Where a call finds an operand."""
+        if call not in self.own:
+            return functools.partial(viewed, views=VIEWS, place=self.place)
+        return source_of if call.op.graphs else operand_of
+
     def _kind(self, node: Expr) -> str:
         op = node.op
         if op.name in ("parameter", "constant", "iota"):
             return "leaf"
         if op.name == "item":
             return "item"
-        if node in self.loops:
-            return "loop"
+        if node in self.own:
+            return "own"
         if node in self.dynamic:
             return "call"
         if op.name in VIEWS:
@@ -200,12 +208,11 @@ class _Scheduler:
     def run(self) -> Schedule:
         for node in self._order():
             kind = self._kind(node)
-            if kind in ("call", "loop"):
+            if kind in ("call", "own"):
                 call = Call(node, len(self.items), [] if isinstance(node.aval, Avals) else [node])
                 self.place[node] = call
                 self.items.append(call)
-                seen = source_of if kind == "loop" else functools.partial(viewed, views=VIEWS, place=self.place)
-                self.stored.update(map(seen, node.args))
+                self.stored.update(map(self._seen(node), node.args))
             elif kind == "item":
                 producer = self.place[node] = self.place[node.args[0]]
                 assert isinstance(producer, Call)
@@ -217,7 +224,7 @@ class _Scheduler:
             elif kind in ("view", "leaf") and node in self.needed and node.op.name != "parameter":
                 self._group(node)  # a copy
         return Schedule(
-            self.items, self.needed, self.place, self.loops, set(self.cost), self.stored, self.parts, self.fillers
+            self.items, self.needed, self.place, self.own, set(self.cost), self.stored, self.parts, self.fillers
         )
 
     def _order(self) -> list[Expr]:
@@ -229,7 +236,7 @@ class _Scheduler:
         nodes = self.graph.nodes()
         if self.gated:
             nodes = topological((*self.graph.effects, *reversed(self.graph.outputs)))
-        return topological([n for n in nodes if self._kind(n) in ("call", "loop")] + nodes)
+        return topological([n for n in nodes if self._kind(n) in ("call", "own")] + nodes)
 
     def _inlined(self, node: Expr) -> bool:
         if node in self.again:

@@ -20,6 +20,7 @@ from .partial import in_parts
 from .products import Product, product
 from .recompute import scheduled
 from .scalars import loop_kernel
+from .scatter import scatter_kernel
 from .threads import crew, share
 from .views import VIEWS, viewed
 
@@ -126,7 +127,7 @@ def lower(graph: Graph, threads: int = 1, donated: Collection[int] = ()) -> Prog
     last_read = _last_reads(planned) if given else {}
     given &= last_read.keys()
     for number, item in enumerate(planned.items):
-        if isinstance(item, Call) and item.node not in planned.loops:
+        if isinstance(item, Call) and item.node not in planned.own:
             found = product(item.node, planned.place) if item.node.op.family == "contraction" else None
             program.steps.append(
                 CallStep(item.node, item.results) if found is None else ProductStep(found, crew(found, threads))
@@ -137,8 +138,12 @@ def lower(graph: Graph, threads: int = 1, donated: Collection[int] = ()) -> Prog
         else:
             title = f"kernel_{len(program.steps)}"
             if isinstance(item, Call):
-                whole, own = loop_kernel(item.node, item.results, names, title), set(item.results)
+                own = set(item.results)
                 native |= own
+                if item.node.op.graphs:
+                    whole = loop_kernel(item.node, item.results, names, title)
+                else:
+                    whole = scatter_kernel(item.node, names, title)
             else:
                 own = set(item.depth)
                 whole = emit(item, planned, {n for n in item.depth if n in planned.stored}, names, title)

@@ -18,9 +18,8 @@ from ..ir.aval import Avals
 from ..ir.expr import Expr, Graph
 from ..ir.op import REGISTRY
 from ..shapes import DYNAMIC, Shape, size
-from ..source import Location
-from .emitted import FAILED, Emitted
-from .kernel import Assign, Bound, Buffer, Compute, Kernel, Literal, Load, Operand, Statement, Store, Term, While
+from .emitted import Draft, Emitted
+from .kernel import Assign, Compute, Literal, Load, Operand, Statement, Store, Term, While
 from .views import FLAT_VIEWS, viewed
 
 __all__ = ["fits", "loop_kernel", "source_of"]
@@ -73,16 +72,9 @@ def loop_kernel(node: Expr, results: Sequence[Expr], names: dict[Expr, str], tit
 
 
 @dataclass
-class _Writer:
-    names: dict[Expr, str]
-    buffers: dict[Expr | str, Buffer] = field(default_factory=dict)
-    sources: list[Any] = field(default_factory=list)
-    sizes: dict[str, int] = field(default_factory=dict)
-    checks: list[tuple[Expr, int]] = field(default_factory=list)
-    places: dict[Location, None] = field(default_factory=dict)
+class _Writer(Draft):
     block: list[Statement] = field(default_factory=list)
     variables: set[str] = field(default_factory=set)
-    count: int = 0
 
     def loop(self, node: Expr, results: Sequence[Expr], title: str = "loop") -> Emitted:
         """The whole kernel: operands read, iterations, results stored."""
@@ -93,9 +85,7 @@ class _Writer:
         for i, item in wanted.items():
             if i < len(values):
                 self.block.append(Store(self._out(item), (), values[i]))
-        lines = tuple(dict.fromkeys(place.position.text for place in self.places if place.position.text))
-        kernel = Kernel(title, list(self.buffers.values()), list(self.sizes), self.block, lines)
-        return Emitted(kernel, self.sources, list(self.sizes.values()), self.checks)
+        return self.finished(title, self.block)
 
     # -- operands and results --------------------------------------------------------------------------------------
 
@@ -103,40 +93,25 @@ class _Writer:
         base = source_of(arg)
         if base.op.name == "constant":
             return Literal(base.dtype, base.kwargs["value"].value)
-        array = _Array(self._buffer(base, "in"), arg.shape, arg.dtype)
+        array = _Array(self.buffer(base, "in"), arg.shape, arg.dtype)
         return self._load(array, ()) if arg.size == 1 else array
 
-    def _buffer(self, node: Expr, role: str) -> str:
-        if node not in self.buffers:
-            self.buffers[node] = Buffer(self.names.get(node, f"b{len(self.buffers)}"), node.dtype, role)
-            self.sources.append(node)
-        return self.buffers[node].name
-
     def _out(self, item: Expr) -> str:
-        return self._buffer(item, "out")
-
-    def _size(self, value: int) -> str:
-        name = f"m{len(self.sizes)}"
-        self.sizes[name] = value
-        return name
-
-    def _fresh(self) -> str:
-        self.count += 1
-        return f"x{self.count}"
+        return self.buffer(item, "out")
 
     def _load(self, array: _Array, index: tuple[Term, ...], note: str = "") -> str:
-        name = self._fresh()
+        name = self.fresh()
         self.block.append(Load(name, array.dtype, array.buffer, index, note))
         return name
 
     def _compute(self, op: str, dtype: DType, *args: Operand, of: DType = DEFAULT_INT) -> str:
-        name = self._fresh()
+        name = self.fresh()
         dtypes = (np.dtype(bool), of, of) if op == "where" else (of,) * len(args)
         self.block.append(Compute(name, dtype, REGISTRY[op], args, dtypes, {}))
         return name
 
     def _variable(self, dtype: DType, value: Operand) -> str:
-        name = self._fresh()
+        name = self.fresh()
         self.variables.add(name)
         self.block.append(Assign(name, dtype, value))
         return name
@@ -154,7 +129,7 @@ class _Writer:
             if params["length"] == DYNAMIC:
                 limit, *operands = operands
             else:
-                limit = self._size(params["length"])
+                limit = self.size(params["length"])
         carry, xs, outer = operands[:k], operands[k : k + m], operands[k + m :]
         if any(isinstance(x, _Array) for x in carry) or any(
             n.size != 1 for n in (*body.outputs, *body.inputs[: k + m])
@@ -238,16 +213,10 @@ class _Writer:
             return Literal(node.dtype, node.dtype.type(0))
         if node.op.family != "elementwise" or node.op.scalar is None or (name == "pow" and node.dtype.kind != "f"):
             raise _Unfit
-        fresh = self._fresh()
+        fresh = self.fresh()
         dtypes = tuple(arg.dtype for arg in node.args)
-        self.block.append(Compute(fresh, node.dtype, node.op, tuple(args), dtypes, node.kwargs, self._note(node)))
+        self.block.append(Compute(fresh, node.dtype, node.op, tuple(args), dtypes, node.kwargs, self.note(node)))
         return fresh
-
-    def _note(self, node: Expr) -> str:
-        if node.loc is None:
-            return ""
-        self.places[node.loc] = None
-        return node.loc.position.text
 
     def _chosen(self, node: Expr, args: list[Any]) -> list[Operand]:
         """Branches that are cheap are all computed, and one is chosen."""
@@ -277,23 +246,15 @@ class _Writer:
             raise _Unfit
         if node.op.name == "slice":
             at = int(np.ravel_multi_index(params["starts"], array.shape)) if array.shape else 0
-            return self._load(array, (Term("", at),) if at else (), self._note(node))
+            return self._load(array, (Term("", at),) if at else (), self.note(node))
         if node.op.name != "gather" or sorted(params["axes"]) != list(range(len(array.shape))):
             raise _Unfit
         places = dict(zip(params["axes"], zip(indices, node.args[1:], strict=True), strict=True))
         terms = []
         for axis, length in enumerate(array.shape):
             value, index = places[axis]
-            name = self._fresh()
-            self.checks.append((node, axis))
-            signed = index.dtype.kind == "i"
-            self.block.append(Bound(name, value, self._size(length), len(self.checks), self._failed(), signed))
+            check = self.bound(value, node, axis, self.size(length), signed=index.dtype.kind == "i")
+            self.block.append(check)
             rest = size(array.shape[axis + 1 :])
-            terms.append(Term(name, 1, (self._size(rest),) if rest != 1 else ()))
-        return self._load(array, tuple(terms), self._note(node))
-
-    def _failed(self) -> str:
-        if FAILED not in self.buffers:
-            self.buffers[FAILED] = Buffer(FAILED, np.dtype("int64"), "scratch")
-            self.sources.append(1)
-        return FAILED
+            terms.append(Term(check.name, 1, (self.size(rest),) if rest != 1 else ()))
+        return self._load(array, tuple(terms), self.note(node))

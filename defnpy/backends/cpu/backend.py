@@ -167,8 +167,9 @@ class CpuExecutable:
         name = next(n for n in source.scratch if n.endswith(FAILED))
         failed = frame.temporaries[self._linked.slots[name] - self._linked.first_temporary].reshape(-1)[0]
         node, axis = source.emitted.checks[(status & 0xFFFFFFFF) - 1]
-        position = node.kwargs["axes"].index(axis) + 1
-        index = int(failed.astype(node.args[position].dtype))  # an unsigned index was kept as its bits
+        axes = node.kwargs["axes"]
+        position = node.args[axes.index(axis) - len(axes)]  # the indices are the last operands
+        index = int(failed.astype(position.dtype))  # an unsigned index was kept as its bits
         n = node.args[0].shape[axis]
         mismatch = Mismatch(f"index {index} is out of bounds for axis {axis} of size {n}", error=IndexingError)
         raise located(node, mismatch)
