@@ -10,8 +10,10 @@ import pytest
 import defnpy as dp
 from defnpy.backends.cpu import panels
 
-# Rows around 6 and 12, columns around vectors and panels of every width, sums around the depth of a pass.
-SIZES = [(1, 1, 1), (7, 10, 5), (13, 16, 3), (6, 17, 40), (100, 50, 10), (5, 63, 9), (12, 64, 8), (11, 65, 7),
+# Rows around 6 and 12, columns around vectors and panels of every width, sums around the depth of a pass; and a few
+# columns over, with a long enough for vectors along it in either direction, in one pass and in two.
+SIZES = [(100, 50, 129), (97, 33, 600), (103, 20, 96), (129, 67, 9),
+         (1, 1, 1), (7, 10, 5), (13, 16, 3), (6, 17, 40), (100, 50, 10), (5, 63, 9), (12, 64, 8), (11, 65, 7),
          (3, 130, 30), (29, 33, 511), (30, 31, 513), (2, 48, 1100), (64, 600, 17)]  # fmt: skip
 
 
@@ -43,7 +45,7 @@ def test_every_size(dtype: str, transposed: str) -> None:
 @pytest.mark.parametrize("threads", [2, 3])
 def test_shared_by_rows_and_by_columns_the_bits_are_the_same(threads: int) -> None:
     rng = np.random.default_rng(1)
-    for m, n, k in ((201, 50, 300), (20, 1000, 200)):
+    for m, n, k in ((201, 50, 300), (201, 55, 300), (20, 1000, 200), (20, 1026, 200)):
         a, b = random(rng, (m, k), "float32"), random(rng, (k, n), "float32")
         with dp.config(threads=1, backend="cpu"):
             alone = np.asarray(dp.defn(lambda a, b: a @ b)(a, b))
@@ -60,6 +62,7 @@ def test_batches_slices_and_sums_of_products() -> None:
         lambda a, b: a @ b,
         lambda a, b: a[1:4, 2:, :33] @ b[1:4, 3:36, ::1],
         lambda a, b: dp.tensordot(a, b.mT, axes=((0, 2), (0, 2))),
+        lambda a, b: dp.einsum("pik,pjk->ij", a @ b, a @ b),
     ):
         found = np.asarray(dp.defn(f, backend="cpu")(a, b))
         np.testing.assert_allclose(found, np.asarray(f(dp.asarray(a), dp.asarray(b))), rtol=1e-12, atol=1e-12)

@@ -12,11 +12,13 @@ drives both.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ...dtypes import DType
 from ...lower.products import Product
 from . import machine
+from .narrow import narrow
+from .vectors import Vector
 
 __all__ = ["Shape", "columns", "shape_of", "suits", "text"]
 
@@ -24,6 +26,7 @@ __all__ = ["Shape", "columns", "shape_of", "suits", "text"]
 # takes, and no more than there are registers.
 ROWS = {1: (12, 4), 2: (8, 3), 3: (6, 2), 4: (6, 2)}
 CUBE = 512  # from here on in all three sizes, copying a and b into the order of the loops pays
+LONG = 6  # vectors along a that make up for what few columns cost beside their sums
 FEW = 64  # rows of a that do not make up for turning a few columns of b, of as many elements at least
 FILLED = 0.7  # the share of the vectors' lanes that columns must fill
 DEPTH = 512  # rows of b that are summed at a time: their panel stays in the caches while the rows of a pass by
@@ -36,7 +39,8 @@ BLOCK = 8  # rows and columns of b that are turned at a time: longer vectors tak
 class Shape:
     """lanes: elements of a vector. width: vectors of a full panel. full: whether there is one; rest: vectors of the
     last panel, the last of which may be cut short, or 0. turns: whether b is transposed. hurries: whether a panel is
-    done so soon that the next one must be fetched meanwhile."""
+    done so soon that the next one must be fetched meanwhile. thin: columns left over that are
+    not worth a vector, or 0; down: whether a is transposed, which matters for those."""
 
     lanes: int
     width: int
@@ -44,6 +48,8 @@ class Shape:
     rest: int
     turns: bool
     hurries: bool
+    down: bool
+    thin: int
 
 
 def suits(product: Product) -> bool:
@@ -53,7 +59,8 @@ def suits(product: Product) -> bool:
     empty; and a b of few columns that would be turned for few rows of a.
     """
     lanes = machine.vector_registers()[0] // product.node.dtype.itemsize
-    filled = product.n / (-(-product.n // lanes) * lanes)
+    wide = product.n - _thin(product, lanes)
+    filled = wide / (-(-wide // lanes) * lanes)
     turning = product.right.transposed and product.n <= 2 * lanes and product.m < FEW <= product.k
     return min(product.m, product.n, product.k) < CUBE and filled >= FILLED and not turning
 
@@ -69,9 +76,17 @@ def shape_of(product: Product) -> Shape:
     dtype, n = product.node.dtype, product.n
     size, width = machine.vector_registers()
     lanes, full = size // dtype.itemsize, columns(dtype)
-    turns = product.right.transposed
+    turns, down, thin = product.right.transposed, product.left.transposed, _thin(product, lanes)
     hurries = not turns and product.k <= SHORT and n > full
-    return Shape(lanes, width, n >= full, -(-(n % full) // lanes), turns, hurries)
+    wide = n - thin
+    return Shape(lanes, width, wide >= full, -(-(wide % full) // lanes), turns, hurries, down and thin > 0, thin)
+
+
+def _thin(product: Product, lanes: int) -> int:
+    """The columns for which vectors go along a: few, behind full vectors, and a must be long enough that way."""
+    over = product.n % lanes
+    length = product.m if product.left.transposed else product.k
+    return over if product.n > lanes and over <= lanes // 4 and length >= LONG * lanes else 0
 
 
 def text(name: str, dtype: DType, shape: Shape) -> str:
@@ -82,19 +97,18 @@ def text(name: str, dtype: DType, shape: Shape) -> str:
 class _Panels:
     def __init__(self, name: str, kind: str, itemsize: int, shape: Shape) -> None:
         self.name, self.t, self.itemsize, self.shape = name, kind, itemsize, shape
-        self.lanes = shape.lanes
-        self.v = f"<{self.lanes} x {kind}>"
-        self.mask = f"<{self.lanes} x i1>"
-        self.suffix = f"v{self.lanes}f{8 * itemsize}"
+        self.vector, self.lanes = Vector(kind, itemsize, shape.lanes), shape.lanes
         self.columns = self.lanes * shape.width
 
     def lines(self) -> Iterator[str]:
-        v, t, mask, suffix, turns = self.v, self.t, self.mask, self.suffix, self.shape.turns
-        yield f"declare {v} @llvm.masked.load.{suffix}.p0(ptr, i32, {mask}, {v})"
-        yield f"declare void @llvm.masked.store.{suffix}.p0({v}, ptr, i32, {mask})"
+        t, turns, thin = self.t, self.shape.turns, self.shape.thin
+        yield from self.vector.declarations()
         yield "declare i64 @llvm.smin.i64(i64, i64)"
         yield "declare void @llvm.prefetch.p0(ptr, i32, i32, i32)"
-        yield f"declare {v} @llvm.fma.{suffix}({v}, {v}, {v})"
+        if thin:
+            v, suffix = self.vector.type, self.vector.suffix
+            yield f"declare {t} @llvm.vector.reduce.fadd.{suffix}({t}, {v})"
+            yield from narrow(self.vector, thin, DEPTH, down=self.shape.down, turns=turns)
         widths = {self.shape.width} if self.shape.full else set()
         for width in sorted(widths | ({self.shape.rest} - {0})):
             yield from self.panel(width)
@@ -106,7 +120,9 @@ define void @{self.name}(i32 %order, i32 %mode_a, i32 %mode_b, i32 %m32, i32 %n3
 entry:
   %turned = alloca [{DEPTH * self.columns if turns else 0} x {t}], align 64
   %m = sext i32 %m32 to i64
-  %n = sext i32 %n32 to i64
+  %all = sext i32 %n32 to i64
+  %over = {f"urem i64 %all, {self.lanes}" if thin else "add i64 0, 0"}
+  %n = sub i64 %all, %over
   %k = sext i32 %k32 to i64
   %lda = sext i32 %lda32 to i64
   %ldb = sext i32 %ldb32 to i64
@@ -154,38 +170,27 @@ next:
   %more = icmp slt i64 %j1, %n
   br i1 %more, label %panel, label %end
 end:
+  {self.left_over() if thin else ""}
   ret void
 }}"""
+
+    def left_over(self) -> str:
+        t, turns = self.t, self.shape.turns
+        return f"""%some_over = icmp ne i64 %over, 0
+  br i1 %some_over, label %few, label %finish
+few:
+  %b_few = mul i64 %n, {"%ldb" if turns else 1}
+  %b_over = getelementptr {t}, ptr %b, i64 %b_few
+  %c_over = getelementptr {t}, ptr %c, i64 %n
+  call void @narrow(ptr %a, i64 %lda, ptr %b_over, i64 %ldb, ptr %c_over, i64 %ldc, i64 %m, i64 %k, i1 %zero)
+  br label %finish
+finish:"""
 
     def call(self, width: int) -> str:
         rows = f"ptr %turned, i64 {self.columns}" if self.shape.turns else "ptr %b_part, i64 %ldb"
         return (
             f"call void @panel_{width}(ptr %a_part, i64 %a_row, i64 %a_step, {rows}, ptr %c_panel, "
             f"i64 %ldc, i64 %m, i64 %depth, i64 %count, i1 %fresh)"
-        )
-
-    def below(self, bound: str, name: str) -> Iterator[str]:
-        """The mask of the lanes whose numbers are below ``bound``."""
-        numbers = ", ".join(f"i64 {i}" for i in range(self.lanes))
-        lanes = f"<{self.lanes} x i64>"
-        yield f"  %{name}_one = insertelement {lanes} poison, i64 {bound}, i64 0"
-        yield f"  %{name}_all = shufflevector {lanes} %{name}_one, {lanes} poison, <{self.lanes} x i32> zeroinitializer"
-        yield f"  %{name} = icmp slt {lanes} <{numbers}>, %{name}_all"
-
-    def load(self, name: str, pointer: str, mask: str = "") -> str:
-        if not mask:
-            return f"  %{name} = load {self.v}, ptr %{pointer}, align {self.itemsize}"
-        return (
-            f"  %{name} = call {self.v} @llvm.masked.load.{self.suffix}.p0(ptr %{pointer}, i32 {self.itemsize}, "
-            f"{self.mask} %{mask}, {self.v} zeroinitializer)"
-        )
-
-    def store(self, value: str, pointer: str, mask: str = "") -> str:
-        if not mask:
-            return f"  store {self.v} %{value}, ptr %{pointer}, align {self.itemsize}"
-        return (
-            f"  call void @llvm.masked.store.{self.suffix}.p0({self.v} %{value}, ptr %{pointer}, "
-            f"i32 {self.itemsize}, {self.mask} %{mask})"
         )
 
     def panel(self, width: int) -> Iterator[str]:
@@ -196,7 +201,7 @@ define internal void @panel_{width}(ptr %a, i64 %a_row, i64 %a_step, ptr %b, i64
 entry:
   %end = sub i64 %m, 1
   %inside = sub i64 %count, {(width - 1) * self.lanes}"""
-        yield from self.below("%inside", "mask")
+        yield from self.vector.below("%inside", "mask")
         yield f"  br label %enough_{ROWS[width][0]}"
         before, reached = "entry", "0"
         for rows in ROWS[width]:
@@ -206,7 +211,7 @@ entry:
 
     def block(self, width: int, rows: int, before: str, reached: str) -> Iterator[str]:
         """As long as there are ``rows`` rows (any, of the least number): their sums over k, in registers."""
-        t, v, r = self.t, self.v, rows
+        t, v, r = self.t, self.vector.type, rows
         following = dict(zip(ROWS[width], (*ROWS[width][1:], 0), strict=True))[rows]
         cells = [(i, j) for i in range(rows) for j in range(width)]
         last = width - 1
@@ -233,7 +238,7 @@ rows_{r}:"""
         yield f"  br i1 %fresh, label %sum_{r}, label %kept_{r}"
         yield f"kept_{r}:"
         for i, j in cells:
-            yield self.load(f"old_{r}_{i}_{j}", f"w_{r}_{i}_{j}", "mask" if j == last else "")
+            yield self.vector.load(f"old_{r}_{i}_{j}", f"w_{r}_{i}_{j}", "mask" if j == last else "")
         yield f"  br label %sum_{r}"
         yield f"sum_{r}:"
         yield f"  %p_{r} = phi i64 [ 0, %rows_{r} ], [ 0, %kept_{r} ], [ %p1_{r}, %sum_{r} ]"
@@ -245,36 +250,31 @@ rows_{r}:"""
         for j in range(width):
             yield f"  %f_{r}_{j} = add i64 %q_{r}, {j * self.lanes}"
             yield f"  %g_{r}_{j} = getelementptr {t}, ptr %b, i64 %f_{r}_{j}"
-            yield self.load(f"b_{r}_{j}", f"g_{r}_{j}", "mask" if j == last else "")
+            yield self.vector.load(f"b_{r}_{j}", f"g_{r}_{j}", "mask" if j == last else "")
             if self.shape.hurries:
                 yield f"  %next_{r}_{j} = getelementptr {t}, ptr %g_{r}_{j}, i64 %ahead_{r}"
                 yield f"  call void @llvm.prefetch.p0(ptr %next_{r}_{j}, i32 0, i32 3, i32 1)"
         for i in range(rows):
             yield f"  %h_{r}_{i} = getelementptr {t}, ptr %a_{r}_{i}, i64 %e_{r}"
-            yield f"  %x_{r}_{i} = load {t}, ptr %h_{r}_{i}"
-            yield f"  %y_{r}_{i} = insertelement {v} poison, {t} %x_{r}_{i}, i64 0"
-            yield f"  %z_{r}_{i} = shufflevector {v} %y_{r}_{i}, {v} poison, <{self.lanes} x i32> zeroinitializer"
+            yield from self.vector.fill(f"z_{r}_{i}", f"h_{r}_{i}")
         for i, j in cells:
-            yield (
-                f"  %t_{r}_{i}_{j} = call {v} @llvm.fma.{self.suffix}({v} %z_{r}_{i}, {v} %b_{r}_{j}, "
-                f"{v} %s_{r}_{i}_{j})"
-            )
+            yield self.vector.multiply_add(f"t_{r}_{i}_{j}", f"z_{r}_{i}", f"b_{r}_{j}", f"s_{r}_{i}_{j}")
         yield f"  %p1_{r} = add i64 %p_{r}, 1"
         yield f"  %again_{r} = icmp slt i64 %p1_{r}, %k"
         yield f"  br i1 %again_{r}, label %sum_{r}, label %store_{r}"
         yield f"store_{r}:"
         for i, j in cells:
-            yield self.store(f"t_{r}_{i}_{j}", f"w_{r}_{i}_{j}", "mask" if j == last else "")
+            yield self.vector.store(f"t_{r}_{i}_{j}", f"w_{r}_{i}_{j}", "mask" if j == last else "")
         yield f"  br label %enough_{r}"
 
     def turn(self) -> Iterator[str]:
         """``count`` rows of ``depth`` elements become ``depth`` rows of ``columns``: square blocks, each turned by
         exchanging halves, quarters ... of pairs of vectors. Rows beyond are whatever lay there."""
         t, size = self.t, min(self.lanes, BLOCK)
-        block = _Panels(self.name, t, self.itemsize, replace(self.shape, lanes=size))
-        v = block.v
+        block = Vector(t, self.itemsize, size)
+        v = block.type
         if size != self.lanes:
-            yield f"declare {v} @llvm.masked.load.{block.suffix}.p0(ptr, i32, {block.mask}, {v})"
+            yield next(block.declarations())
         yield """
 define internal void @turn(ptr %b, i64 %ldb, i64 %count, i64 %depth, ptr %turned) {
 entry:
