@@ -204,7 +204,7 @@ def _bool(self: Any) -> NoReturn:
     raise TraceError(
         f"the truth of a traced value {self.aval} is not known while tracing",
         where=quote(capture()),
-        hint=_condition_hint(),
+        hint=_condition_hint(self),
     )
 
 
@@ -212,9 +212,13 @@ _REWRITE = 'or decorate the function by @dp.defn(control_flow="python")'
 _CHOOSE = "choose between values with dp.where(condition, x, y)"
 
 
-def _condition_hint() -> str:
+def _condition_hint(value: Expr) -> str:
     location = capture()
-    node = _statement(location.position.text) if location is not None else None
+    text = location.position.text if location is not None else ""
+    if not text:  # typed at a prompt: nobody kept the line, but the graph knows what was asked
+        condition = _formula(value)
+        return f"choose between values: dp.where({condition}, value_if_true, value_if_false)" if condition else _CHOOSE
+    node = _statement(text)
     if node is None:
         return _CHOOSE
     tests = [n.test for n in ast.walk(node) if isinstance(n, (ast.If, ast.While, ast.IfExp, ast.Assert))]
@@ -230,6 +234,31 @@ def _condition_hint() -> str:
     if any(isinstance(n, ast.UnaryOp) and isinstance(n.op, ast.Not) for n in ast.walk(node)):
         return "negate with ~condition"
     return _CHOOSE
+
+
+_SIGNS = {
+    "add": "+", "subtract": "-", "multiply": "*", "divide": "/",
+    "greater": ">", "greater_equal": ">=", "less": "<", "less_equal": "<=", "equal": "==", "not_equal": "!=",
+    "logical_and": "&", "logical_or": "|", "bitwise_and": "&", "bitwise_or": "|",
+}  # fmt: skip
+
+
+def _formula(node: Expr, levels: int = 3) -> str:
+    """What a traced value is, in the user's terms; empty where that takes more than so many levels of operations."""
+    name = node.op.name
+    if name == "parameter":
+        name = node.trace.names[node.kwargs["index"]]
+        return "" if name.startswith("captured") else name
+    if name == "constant":
+        return str(node.kwargs["value"].value)
+    parts = [_formula(arg, levels - 1) for arg in node.args] if levels else []
+    if not parts or not all(parts):
+        return ""
+    if name in _SIGNS and len(parts) == 2:
+        nested = [f"({p})" if arg.op.name in _SIGNS else p for p, arg in zip(parts, node.args, strict=True)]
+        return f"{nested[0]} {_SIGNS[name]} {nested[1]}"
+    whole = node.op.family == "reduction" and node.ndim == 0
+    return f"dp.{name}({parts[0]})" if len(parts) == 1 and (whole or not node.params) else ""
 
 
 def _while_form(test: ast.expr) -> str:

@@ -260,7 +260,19 @@ class Flatten(Described):
 
 
 @dataclass(frozen=True, repr=False)
-class MaxPool(Described):
+class _Pool(Described):
+    """Windows over the spatial axes of (N, C, *spatial)."""
+
+    window: PerAxis
+    strides: PerAxis | None = None
+    padding: Any = 0
+
+    def __post_init__(self) -> None:
+        self._freeze("window", "strides", "padding")
+
+
+@dataclass(frozen=True, repr=False)
+class MaxPool(_Pool):
     """The largest element of each window of (N, C, *spatial); windows lie side by side by default. See ``dp.max_pool``.
 
     >>> import defnpy as dp
@@ -268,32 +280,18 @@ class MaxPool(Described):
     (10, 3, 14, 14)
     """
 
-    window: PerAxis
-    strides: PerAxis | None = None
-    padding: Any = 0
-
-    def __post_init__(self) -> None:
-        self._freeze("window", "strides", "padding")
-
     def __call__(self, x: Any) -> Any:
         return max_pool(x, self.window, strides=self.strides, padding=self.padding)
 
 
 @dataclass(frozen=True, repr=False)
-class MeanPool(Described):
+class MeanPool(_Pool):
     """The average of each window of (N, C, *spatial); windows lie side by side by default. See ``dp.mean_pool``.
 
     >>> import defnpy as dp
     >>> dp.nn.MeanPool(2)(dp.ones((10, 3, 28, 28))).shape
     (10, 3, 14, 14)
     """
-
-    window: PerAxis
-    strides: PerAxis | None = None
-    padding: Any = 0
-
-    def __post_init__(self) -> None:
-        self._freeze("window", "strides", "padding")
 
     def __call__(self, x: Any) -> Any:
         return mean_pool(x, self.window, strides=self.strides, padding=self.padding)

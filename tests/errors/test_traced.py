@@ -299,6 +299,34 @@ def test_iteration_over_a_0d_value(place):
     )
 
 
+@pytest.mark.parametrize(
+    ("condition", "shown"),
+    [
+        ("x > 0", "dp.where(x > 0.0, value_if_true, value_if_false)"),
+        ("x.sum() > 2 * y", "dp.where(dp.sum(x) > (2.0 * y), value_if_true, value_if_false)"),
+        ("(x > 0) & (y <= x)", "dp.where((x > 0.0) & (y <= x), value_if_true, value_if_false)"),
+        ("dp.any(dp.isnan(x))", "dp.where(dp.any(dp.isnan(x)), value_if_true, value_if_false)"),
+        ("dp.sum(x, axis=0) > 0", "dp.where(dp.sum(x) > 0.0, value_if_true, value_if_false)"),
+    ],
+)
+def test_a_condition_of_which_nobody_kept_the_line(condition, shown):
+    """As it is for a function that was typed at a prompt."""
+    names = {"dp": dp}
+    exec(f"def typed(x, y):\n    if {condition}:\n        return x\n    return y\n", names)
+    x = X if "sum" in condition or "any" in condition else S
+    with pytest.raises(TraceError) as caught:
+        dp.defn(names["typed"], backend="reference")(x, S)
+    assert str(caught.value).endswith(f"\nHint: choose between values: {shown}")
+
+
+def test_a_condition_that_is_too_long_to_show():
+    names = {"dp": dp, "limit": S}
+    exec("def typed(x):\n    return x if dp.exp(dp.sin(dp.cos(x + 1))) > 0 else -x\n", names)
+    exec("def captured(x):\n    return x if x > limit else -x\n", names)
+    for name in ("typed", "captured"):
+        assert refused(lambda x, name=name: names[name](x), S).endswith(f"\nHint: {WHERE}")
+
+
 def test_unpacking_and_for(place):
     def unpack(x):
         a, _b, _c = x
