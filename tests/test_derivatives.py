@@ -335,3 +335,37 @@ def test_an_argument_given_by_name_stands_at_its_position(way):
     np.testing.assert_array_equal(dp.jacrev(f, argnums=1)(x=x, y=3.0, n=2), 5.0)
     pulled = dp.vjp(f, x, y=3.0, n=2)[1](1.0)
     assert len(pulled) == 2 and pulled[1] == 5.0
+
+
+# -- the basis of a Jacobian ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [dp.jacfwd, dp.jacrev])
+def test_no_product_is_computed_to_pick_columns(kind):
+    rng = np.random.default_rng(3)
+    a, b, x = rng.standard_normal((4, 3)), rng.standard_normal((4, 5)), rng.standard_normal(3)
+
+    def layers(x):
+        return dp.tanh(dp.tanh(a @ x) @ b) * x[0]
+
+    jacobian = dp.defn(kind(layers), backend="cpu")
+    h, y = np.tanh(a @ x), np.tanh(np.tanh(a @ x) @ b)
+    expected = ((1 - y**2)[:, None] * (b.T * (1 - h**2)) @ a) * x[0] + y[:, None] * np.eye(3)[0]
+    np.testing.assert_allclose(jacobian(x), expected, rtol=1e-12)
+    np.testing.assert_allclose(kind(layers)(x), expected, rtol=1e-12)
+    np.testing.assert_allclose(dp.vmap(jacobian)(x[None])[0], expected, rtol=1e-12)
+    matrices = [n for n in jacobian.compile(x).graph.nodes() if n.op.name == "dot_general" and n.ndim == 2]
+    assert len(matrices) == 1
+
+
+def test_columns_that_are_picked_are_scaled_on_the_way(way):
+    a, x = np.arange(6.0).reshape(2, 3), np.array([1.0, 2.0, -3.0])
+    f = way(lambda x: a @ (x * x * 0.5) + dp.sum(dp.sin(x) * x) + a @ dp.sin(x))
+    expected = a * x + np.sin(x) + x * np.cos(x) + a * np.cos(x)
+    np.testing.assert_allclose(dp.jacfwd(f)(x), expected, rtol=1e-12)
+    np.testing.assert_allclose(dp.jacrev(f)(x), expected, rtol=1e-12)
+
+
+def test_a_column_that_is_infinite_spoils_no_other(way):
+    a = np.array([[1.0, np.inf], [2.0, 3.0]])
+    np.testing.assert_array_equal(dp.jacfwd(way(lambda x: a @ x))(np.ones(2)), a)

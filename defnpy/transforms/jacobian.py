@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from .. import shapes, tree
 from ..ir.aval import Aval
-from ..ir.trace import current
+from ..ir.expr import Expr, Graph
+from ..ir.trace import current, tracing
+from ..ops.contract import dot_general
 from ..ops.convert import cast
+from ..ops.elementwise import multiply
 from ..ops.linear import iota, permute_dims, reshape, slice_
 from .grad import chosen
 from .linearize import LinearMap, Prepare, linearized
@@ -61,11 +64,12 @@ def _swept(linear: LinearMap, kept: Sequence[Any]) -> list[Any]:
     starts = [end - shapes.size(a.shape) for a, end in zip(sources, ends, strict=True)]
     count = ends[-1] if ends else 0
     basis = [_units(aval, start, count) for aval, start in zip(sources, starts, strict=True)]
-    batched = [False] * len(kept) + [True] * len(basis)
-    graph, _ = batched_graph(linear.graph, batched, count, [True] * len(targets))
+    picked = _picked(linear.graph, kept) if len(basis) == 1 else {}
+    batched = [False] * len(kept) + [True] * (len(basis) + len(picked))
+    graph, _ = batched_graph(_given(linear.graph, picked), batched, count, [True] * len(targets))
     trace = current()
     assert trace is not None
-    images = trace.inline(graph, [*kept, *basis])
+    images = trace.inline(graph, [*kept, *basis, *picked.values()])
     # Backwards a row of images belongs to an element of a result; forwards a column belongs to one of an argument.
     blocks = [
         [_block(image, start, source, linear.backwards) for image in images]
@@ -84,6 +88,39 @@ def _units(aval: Aval, start: int, count: int) -> Any:
     place = iota(shape=(count, size), axis=1)
     ones = iota(shape=(count, size), axis=0) == (place + start if start else place)
     return reshape(cast(ones, aval.dtype), shape=(count, *aval.shape))
+
+
+def _picked(graph: Graph, kept: Sequence[Any]) -> dict[Expr, Any]:
+    """The products in a linear map of a known array with its only direction, and what they are for the whole basis:
+    the array's columns, scaled where the direction was multiplied on the way. To pick them is no product."""
+    *known, direction = graph.inputs
+    values = dict(zip(known, kept, strict=True))
+    scales: dict[Expr, list[Any]] = {direction: []}
+    found: dict[Expr, Any] = {}
+    for node in graph.nodes() if direction.ndim == 1 else ():
+        for side, x in enumerate(node.args if node.op in (multiply, dot_general) else ()):
+            other = node.args[1 - side]
+            if x not in scales or other not in values or x.dtype != other.dtype:
+                continue
+            if node.op is multiply and other.shape in (x.shape, ()):
+                scales[node] = [*scales[x], values[other]]
+            elif node.op is dot_general and node.kwargs["contract"][side] == (0,):
+                (axis,) = node.kwargs["contract"][1 - side]
+                rest = [a for a in range(other.ndim) if a != axis]
+                image = permute_dims(values[other], axes=(axis, *rest))
+                for scale in scales[x]:
+                    image = image * (reshape(scale, shape=(x.size, *(1,) * len(rest))) if scale.ndim else scale)
+                found[node] = image
+    return found
+
+
+def _given(graph: Graph, nodes: Iterable[Expr]) -> Graph:
+    """The graph with some of its nodes as further inputs."""
+    with tracing() as trace:
+        inputs = [trace.parameter(node.aval, name) for node, name in zip(graph.inputs, graph.names, strict=True)]
+        new = {node: trace.parameter(node.aval, "picked") for node in nodes}
+        outputs = graph.rebuild(inputs, lambda node, args: new[node] if node in new else trace.copy(node, args))
+        return trace.graph(outputs)
 
 
 def _block(image: Any, start: int, source: Aval, backwards: bool) -> Any:
