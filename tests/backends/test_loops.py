@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import defnpy as dp
-from defnpy.backends.cpu.loops import _ROWS
+from defnpy.backends.cpu.loops import _ROWS, _Loop
 from defnpy.errors import IndexingError
 
 F64 = "float64"
@@ -70,6 +70,30 @@ def test_operands_that_are_views_and_of_all_dtypes():
     x = np.asfortranarray(np.random.default_rng(1).standard_normal((5, 3)))
     agree(f, dp.asarray(x).T.T, True, dp.asarray(3, dtype="uint8"))
     agree(lambda x: dp.scan(lambda c, r: (c + r, c), dp.zeros(5, dtype=F64), x.T[::-1]), dp.asarray(x))
+
+
+def test_a_body_runs_natively_in_whatever_order_its_results_are_made(monkeypatch):
+    """Adam's count is known first, and its place among the results is behind the parameters."""
+    monkeypatch.setattr(_Loop, "in_python", None)
+    optimizer = dp.optim.Adam(lr=0.01)
+
+    def f(params, count):
+        def body(i, carry):
+            params, state = carry
+            return optimizer.update(params, dp.tree.map(lambda p: 2 * p - i, params), state)
+
+        return dp.fori_loop(0, count, body, (params, optimizer.init(params)))
+
+    start = {"w": np.arange(6.0).reshape(2, 3), "b": np.arange(3.0)}
+    for count in (0, 1, 2, 25):
+        with dp.config(backend="cpu"):
+            params, state = dp.defn(f)(start, count)
+        expected = start, optimizer.init(dp.tree.map(dp.asarray, start))
+        for i in range(count):
+            g = dp.tree.map(lambda p, i=i: 2 * dp.asarray(p) - i, expected[0])
+            expected = optimizer.update(dp.tree.map(dp.asarray, expected[0]), g, expected[1])
+        for a, b in zip(dp.tree.leaves((params, state)), dp.tree.leaves(expected), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-6)
 
 
 def test_bodies_that_call_the_library_and_other_loops():

@@ -44,7 +44,10 @@ class CpuBackend:
 
 
 class CpuExecutable:
-    """A compiled program. Each thread that runs it at the same time gets memory of its own."""
+    """A compiled program. Each thread that runs it at the same time gets memory of its own.
+
+    is_native: whether it runs without Python and each output is an array that was made for it, as bodies of loops need.
+    """
 
     def __init__(self, program: Program, build: Callable[[Graph], CpuExecutable]) -> None:
         self._program = program
@@ -58,17 +61,14 @@ class CpuExecutable:
         place = {node: i for i, node in enumerate(program.made)}
         outputs = program.graph.outputs
         # Mostly every output is an array that was made for it, in order.
-        self._as_made = self._plain and [place.get(node) for node in outputs] == list(range(len(program.made)))
+        places = [place.get(node) for node in outputs]
+        self._as_made = self._plain and places == list(range(len(program.made)))
+        self.is_native = self._plain and None not in places and len(set(places)) == len(places)
         self._slots = [linked.slots[program.names[node]] for node in outputs]
         self._frames: list[Frame] = []
         self._bare: list[Frame] = []
 
     # -- as the body of a loop -------------------------------------------------------------------------------------
-
-    @property
-    def is_native(self) -> bool:
-        """Whether it runs without Python, its outputs being where the slots say."""
-        return self._as_made
 
     @property
     def input_slots(self) -> range:
