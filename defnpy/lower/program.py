@@ -21,6 +21,7 @@ from .products import Product, product
 from .recompute import scheduled
 from .scalars import loop_kernel
 from .scatter import scatter_kernel
+from .stream import Stream, stream
 from .threads import crew, share
 from .views import VIEWS, viewed
 
@@ -33,6 +34,7 @@ class KernelStep:
 
     scratch: names of the temporaries behind those of its buffers that hold no node, in order. extent: the size of its
     parallel loops, which ``threads`` threads share in parts of whole ``grain``s; 1 for a kernel that one thread runs.
+    stream: how it writes past the caches, if it does.
     """
 
     emitted: Emitted
@@ -40,6 +42,7 @@ class KernelStep:
     extent: int
     threads: int
     grain: int
+    stream: Stream | None
 
 
 @dataclass
@@ -167,7 +170,7 @@ def lower(graph: Graph, threads: int = 1, donated: Collection[int] = ()) -> Prog
                     each = aligned(size_of * buffer.dtype.itemsize)
                     program.temporaries.append(Temporary(name, (count, each // buffer.dtype.itemsize), buffer.dtype))
                     requests.append(Request(count * each, number, number))
-                program.steps.append(KernelStep(emitted, scratch, extent, team, grain))
+                program.steps.append(KernelStep(emitted, scratch, extent, team, grain, stream(emitted)))
             nodes = [source for source in whole.buffers if isinstance(source, Expr)]
             written, read = [n for n in nodes if n in own], [n for n in nodes if n not in own]
         for node in written:

@@ -88,7 +88,11 @@ class Linked:
                 temporary = self.program.temporaries[self.slots[name] - self.first_temporary]
                 strides.append(temporary.shape[1] * temporary.dtype.itemsize)
         sizes = [*step.emitted.sizes, *strides]
-        return Step(address, buffers, sizes, step.extent, step.threads, step.grain)
+        shared = address, buffers, sizes, step.extent, step.threads, step.grain
+        if step.stream is None:
+            return Step(*shared)
+        ahead = sum(1 << number for number in step.stream.alongside)
+        return Step(*shared, streamed=step.stream.target, ahead=ahead, width=step.stream.width)
 
     def _product(self, step: ProductStep) -> Step:
         product = step.product

@@ -25,12 +25,11 @@ import numpy as np
 from ..base import Array
 from .compile import machine_code
 from .machine import words
+from .parts import PARTS, STEP
 
 __all__ = ["Launch", "Pool", "Step", "Steps", "pool", "run", "threaded"]
 
-# What the native entry reads, word by word: of a step, and of a frame; most: the buffers of the step that has most.
-_STEP = {"function": "ptr", "numbers": "ptr", "many": "i64", "sizes": "ptr", "extent": "i64", "threads": "i64",
-         "grain": "i64"}  # fmt: skip
+# What the native entry reads of a frame, word by word; most: the buffers of the step that has most.
 _FRAME = {"steps": "ptr", "count": "i64", "slots": "ptr", "given": "i64", "made": "i64", "pool": "ptr", "most": "i64"}
 
 _FUTEX = {"x86_64": 202, "aarch64": 98}
@@ -40,8 +39,8 @@ _SPINS = 4000
 # Words of the pool, those that threads wait for on cache lines of their own. The first is the job: its number, how many
 # parts it has, and the next one to take, in one word, so that a part can only be taken of the job that it belongs to.
 _PARTS = 2**16 - 1
-_POOL = {"job": 0, "number": 4, "pending": 64, "lock": 128, "asleep": 192, "function": 256, "buffers": 264,
-         "sizes": 272, "extent": 280, "grain": 288, "size": 296, "status": 304}  # fmt: skip
+_POOL = {"job": 0, "number": 4, "pending": 64, "lock": 128, "asleep": 192, "record": 256, "buffers": 264, "size": 272,
+         "status": 280}  # fmt: skip
 _POOL_BYTES = 320
 
 
@@ -52,7 +51,7 @@ def _addresses(*fields: str) -> str:
 
 def _text() -> str:
     """The module."""
-    return _PARTS_OF_A_STEP + (_threads() if threaded() else _ALONE) + _steps()
+    return PARTS + (_threads() if threaded() else _ALONE) + _steps()
 
 
 def threaded() -> bool:
@@ -60,52 +59,9 @@ def threaded() -> bool:
     return sys.platform == "linux" and platform.machine() in _FUTEX
 
 
-_PARTS_OF_A_STEP = """
-declare i64 @llvm.umin.i64(i64, i64)
-declare i32 @llvm.umax.i32(i32, i32)
-
-; Part %thread of %threads of a step: equal numbers of whole grains.
-define internal i32 @part(ptr %function, ptr %buffers, ptr %sizes, i64 %extent, i64 %threads, i64 %grain,
-                          i64 %thread) {
-  %e1 = add i64 %extent, %threads
-  %e2 = sub i64 %e1, 1
-  %each = udiv i64 %e2, %threads
-  %g1 = add i64 %each, %grain
-  %g2 = sub i64 %g1, 1
-  %grains = udiv i64 %g2, %grain
-  %chunk = mul i64 %grains, %grain
-  %from = mul i64 %chunk, %thread
-  %upto = add i64 %from, %chunk
-  %last = call i64 @llvm.umin.i64(i64 %upto, i64 %extent)
-  %some = icmp ult i64 %from, %last
-  br i1 %some, label %do, label %nothing
-do:
-  %status = call i32 %function(ptr %buffers, ptr %sizes, i64 %from, i64 %last, i64 %thread)
-  ret i32 %status
-nothing:
-  ret i32 0
-}
-
-; All parts of a step, one after the other: the same parts, and so the same bits, as threads do.
-define internal i32 @each(ptr %function, ptr %buffers, ptr %sizes, i64 %extent, i64 %parts, i64 %grain) {
-entry:
-  br label %loop
-loop:
-  %i = phi i64 [ 0, %entry ], [ %next, %loop ]
-  %worst = phi i32 [ 0, %entry ], [ %now, %loop ]
-  %status = call i32 @part(ptr %function, ptr %buffers, ptr %sizes, i64 %extent, i64 %parts, i64 %grain, i64 %i)
-  %now = call i32 @llvm.umax.i32(i32 %worst, i32 %status)
-  %next = add i64 %i, 1
-  %more = icmp ult i64 %next, %parts
-  br i1 %more, label %loop, label %end
-end:
-  ret i32 %now
-}
-"""
-
 _ALONE = """
-define internal i32 @share(ptr %pool, ptr %function, ptr %buffers, ptr %sizes, i64 %extent, i64 %parts, i64 %grain) {
-  %whole = call i32 @each(ptr %function, ptr %buffers, ptr %sizes, i64 %extent, i64 %parts, i64 %grain)
+define internal i32 @share(ptr %pool, ptr %record, ptr %buffers, i64 %parts) {
+  %whole = call i32 @each(ptr %record, ptr %buffers, i64 %parts)
   ret i32 %whole
 }
 """
@@ -123,7 +79,7 @@ declare void {_PAUSE[machine].replace(" 1", "")}
 ; Take parts of job %number and do them, until none is left.
 define internal void @work(ptr %pool, i32 %number) {{
 entry:
-{_addresses("pending", "function", "buffers", "sizes", "extent", "grain", "status")}
+{_addresses("pending", "record", "buffers", "status")}
   br label %look
 look:
   %job = load atomic i64, ptr %pool seq_cst, align 8
@@ -142,12 +98,9 @@ take:
   %got = extractvalue {{ i64, i1 }} %taken, 1
   br i1 %got, label %do, label %look
 do: ; the job cannot end before this part does, so its words stay as they are
-  %function = load ptr, ptr %function_at
+  %record = load ptr, ptr %record_at
   %buffers = load ptr, ptr %buffers_at
-  %sizes = load ptr, ptr %sizes_at
-  %extent = load i64, ptr %extent_at
-  %grain = load i64, ptr %grain_at
-  %status = call i32 @part(ptr %function, ptr %buffers, ptr %sizes, i64 %extent, i64 %parts, i64 %grain, i64 %part)
+  %status = call i32 @part(ptr %record, ptr %buffers, i64 %part)
   %s = atomicrmw umax ptr %status_at, i32 %status seq_cst
   %p = atomicrmw sub ptr %pending_at, i32 1 seq_cst
   br label %look
@@ -194,7 +147,7 @@ define i32 @start(ptr %pool) {{
 }}
 
 ; Run a step in %parts parts, on this thread and all workers that come in time.
-define internal i32 @share(ptr %pool, ptr %function, ptr %buffers, ptr %sizes, i64 %extent, i64 %parts, i64 %grain) {{
+define internal i32 @share(ptr %pool, ptr %record, ptr %buffers, i64 %parts) {{
 entry:
 {_addresses("lock", "size")}
   %size = load i64, ptr %size_at
@@ -205,15 +158,12 @@ try:
   %got = extractvalue {{ i32, i1 }} %taken, 1
   br i1 %got, label %publish, label %alone
 alone:
-  %whole = call i32 @each(ptr %function, ptr %buffers, ptr %sizes, i64 %extent, i64 %parts, i64 %grain)
+  %whole = call i32 @each(ptr %record, ptr %buffers, i64 %parts)
   ret i32 %whole
 publish:
-{_addresses("number", "pending", "asleep", "function", "buffers", "sizes", "extent", "grain", "status")}
-  store ptr %function, ptr %function_at
+{_addresses("number", "pending", "asleep", "record", "buffers", "status")}
+  store ptr %record, ptr %record_at
   store ptr %buffers, ptr %buffers_at
-  store ptr %sizes, ptr %sizes_at
-  store i64 %extent, ptr %extent_at
-  store i64 %grain, ptr %grain_at
   store atomic i32 0, ptr %status_at seq_cst, align 4
   %count = trunc i64 %parts to i32
   store atomic i32 %count, ptr %pending_at seq_cst, align 4
@@ -300,9 +250,9 @@ entry:
   br i1 %any, label %step, label %end
 step:
   %k = phi i64 [ 0, %entry ], [ %k1, %next ]
-  %base = mul i64 %k, {8 * len(_STEP)}
+  %base = mul i64 %k, {8 * len(STEP)}
   %record = getelementptr i8, ptr %steps, i64 %base
-{words("record", _STEP)}
+{words("record", STEP)}
   br label %gather
 gather:
   %i = phi i64 [ 0, %step ], [ %i1, %gather ]
@@ -316,13 +266,13 @@ gather:
   %rest = icmp ult i64 %i1, %many
   br i1 %rest, label %gather, label %launch
 launch:
-  %several = icmp ugt i64 %threads, 1
+  %several = icmp ugt i64 %parts, 1
   br i1 %several, label %shared, label %alone
 shared:
-  %s1 = call i32 @share(ptr %pool, ptr %function, ptr %gathered, ptr %sizes, i64 %extent, i64 %threads, i64 %grain)
+  %s1 = call i32 @share(ptr %pool, ptr %record, ptr %gathered, i64 %parts)
   br label %after
 alone:
-  %s2 = call i32 %function(ptr %gathered, ptr %sizes, i64 0, i64 %extent, i64 0)
+  %s2 = call i32 @range(ptr %record, ptr %gathered, i64 0, i64 %extent, i64 0)
   br label %after
 after:
   %status = phi i32 [ %s1, %shared ], [ %s2, %alone ]
@@ -427,6 +377,8 @@ class Step:
     """A native step: its function, the slots of its buffers, its size arguments, and how threads share it.
 
     parts: into how many the extent is cut; 0 for one for every thread.
+    streamed, ahead: the number of the buffer that goes past the caches, or -1, and a bit for each of those that
+    are read alongside. width: the bytes of their elements.
     """
 
     address: int
@@ -436,6 +388,9 @@ class Step:
     threads: int
     grain: int
     parts: int = 0
+    streamed: int = -1
+    ahead: int = 0
+    width: int = 1
 
 
 class Steps:
@@ -444,10 +399,11 @@ class Steps:
     def __init__(self, steps: Sequence[Step]) -> None:
         self._kept = [(np.array(s.buffers, np.int64), np.array(s.sizes, np.int64)) for s in steps]
         rows = [
-            (s.address, buffers.ctypes.data, len(buffers), sizes.ctypes.data, s.extent, s.parts or s.threads, s.grain)
+            (s.address, buffers.ctypes.data, len(buffers), sizes.ctypes.data, s.extent, s.parts or s.threads, s.grain,
+             s.streamed, s.ahead, s.width)
             for s, (buffers, sizes) in zip(steps, self._kept, strict=True)
-        ]
-        self.table = np.array(rows, np.int64).reshape(len(rows), len(_STEP))
+        ]  # fmt: skip
+        self.table = np.array(rows, np.int64).reshape(len(rows), len(STEP))
         self.most = max([len(s.buffers) for s in steps], default=0)
         self.threads = max([s.threads for s in steps], default=1)
         self.shared = any(max(s.threads, s.parts) > 1 for s in steps)
