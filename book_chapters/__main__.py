@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import sys
 import time
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
+from defnpy import RecompileWarning
 from defnpy.errors import DefnpyError
 
 from . import options
@@ -71,7 +73,10 @@ def _result(page: Page, own: dict[str, Any], common: dict[str, Any]) -> Result |
     try:
         module = page.load()
         settings = options.settings(module, own, common["quick"], alone=False)
-        result = execute(page.name, module.main, settings, **common)
+        with warnings.catch_warnings():
+            # Pages share functions, and each page has them for shapes and optimizers of its own: that is no mistake.
+            warnings.simplefilter("ignore", RecompileWarning)
+            result = execute(page.name, module.main, settings, **common)
     except DefnpyError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return error

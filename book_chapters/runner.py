@@ -38,6 +38,8 @@ FAILED = 1
 REFUSED = 2
 INTERRUPTED = 130  # what a shell reports for a program ended by Ctrl-C
 
+SIZE = (28, 28)
+
 Draw = Callable[[Any], None]
 
 
@@ -106,9 +108,19 @@ class Run:
         """Keep ``draw(figure)``, which draws on a matplotlib figure, for PAGE.png or PAGE.name.png."""
         self.pictures[name] = draw
 
-    def mnist(self) -> mnist.Mnist:
-        """The images and labels, as bytes."""
-        return mnist.load(self.data_dir)
+    def mnist(self, *, least: int = 1, any_size: bool = False) -> mnist.Mnist:
+        """The images and labels, as bytes.
+
+        least: as many training images must be there. any_size: the page takes other images than 28x28 too. Raises
+        ``DataError`` where a folder that the reader named holds something else.
+        """
+        data = mnist.load(self.data_dir)
+        count, *size = data.train_images.shape
+        if tuple(size) != SIZE and not any_size:
+            raise DataError(f"{self.data_dir}: images of {size[0]}x{size[1]}; the net of this page takes 28x28")
+        if count < least:
+            raise DataError(f"{self.data_dir}: {count} training images; this page takes {least}")
+        return data
 
     def write(self) -> list[Path]:
         """Write the files that were asked for, each whole; returns their paths."""
@@ -187,8 +199,12 @@ def execute(
     if common.get("plot") and importlib.util.find_spec("matplotlib") is None:
         raise ConfigError("--plot needs matplotlib, which is not installed", hint="pip install 'defnpy[plot]'")
     run = Run(name, **common)
-    if run.out is not None and run.out.exists() and not run.out.is_dir():
-        raise ConfigError(f"--out {run.out}: not a folder", hint="name a folder; it is made where there is none")
+    if run.out is not None:
+        above = next(folder for folder in (run.out, *run.out.absolute().parents) if folder.exists())
+        if not above.is_dir():
+            raise ConfigError(f"--out {run.out}: not a folder", hint="name a folder; it is made where there is none")
+        if not os.access(above, os.W_OK):  # told before the training, not after it
+            raise ConfigError(f"--out {run.out}: cannot be written")
     wall, cpu, compiled = time.perf_counter(), time.process_time(), dp.compilations()
     with dp.config(backend=backend) if backend else contextlib.nullcontext():
         main(run, **settings)

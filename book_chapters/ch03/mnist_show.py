@@ -31,7 +31,7 @@ def as_text(image: np.ndarray) -> str:
 
 
 def main(run: Run) -> None:
-    data = run.mnist()
+    data = run.mnist(any_size=True)
     image, label = data.train_images[0], int(data.train_labels[0])
     run.say(label)
     run.say(image.reshape(-1).shape)

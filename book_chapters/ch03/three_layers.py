@@ -9,6 +9,8 @@ In defnpy ``forward.expr`` prints the same formulas as a graph, one line each, w
 
 from __future__ import annotations
 
+from typing import Any
+
 import defnpy as dp
 from book_chapters.acceptance import near
 from book_chapters.common.functions import identity_function, sigmoid
@@ -19,7 +21,7 @@ ACCEPTANCE = (near("y1", 0.3168270764, 1e-6), near("y2", 0.6962790899, 1e-6))
 Params = dict[str, dp.Tensor]
 
 
-def init_network(dtype: dp.Tensor = dp.float64) -> Params:
+def init_network(dtype: Any = "float64") -> Params:
     """The book's weights: W1 (2, 3), W2 (3, 2), W3 (2, 2) and their biases."""
     return {
         "W1": dp.asarray([[0.1, 0.3, 0.5], [0.2, 0.4, 0.6]], dtype=dtype),

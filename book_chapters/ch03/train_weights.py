@@ -14,13 +14,12 @@ function that draws its batch by a key; the loss is computed from the scores.
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import defnpy as dp
 from book_chapters.acceptance import Acceptance
 from book_chapters.common import nets
-from book_chapters.common.data import save_npz, scaled
+from book_chapters.common.data import save_npz, save_path, scaled
 from book_chapters.common.trainer import accuracy, batch, mean_of_last, train
 from book_chapters.runner import Run, study
 from defnpy.optim import Adam
@@ -57,6 +56,7 @@ def step(
 
 
 def main(run: Run, *, iters: int = 6000, save: str = "") -> None:
+    target = save_path(save)
     data = run.mnist()
     init_key, batch_key = dp.random.split(run.key)
     optimizer = Adam(lr=0.001)
@@ -73,10 +73,10 @@ def main(run: Run, *, iters: int = 6000, save: str = "") -> None:
     run.figure("test accuracy", reached)
     run.figure("loss of the last 100", mean_of_last(trained.losses))
     run.curve({"iteration": range(iters), "loss": trained.losses})
-    if save:
+    if target is not None:
         command = f"python -m book_chapters.ch03.train_weights --seed {run.seed} --iters {iters}"
-        save_npz(Path(save), {**params, "command": command})
-        run.say(f"written: {save}")
+        save_npz(target, {**params, "command": command})
+        run.say(f"saved: {target}")
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ import defnpy as dp
 from book_chapters.acceptance import near
 from book_chapters.ch04.gradient_2d import function_2
 from book_chapters.runner import Run, study
+from defnpy.errors import TrainingError
 
 START = (-3.0, 4.0)
 OPTIONS = {"lr": "learning rate"}
@@ -66,6 +67,8 @@ def numerical_descent(f: Callable[[Any], Any], x: np.ndarray, lr: float, steps: 
 def main(run: Run, *, iters: int = 20, lr: float = 0.1) -> None:
     start = dp.asarray(START, dtype=run.dtype_or(dp.float64))
     end, history = gradient_descent(function_2, start, lr, iters)
+    if not np.isfinite(end).all():
+        raise TrainingError(f"{iters} steps with --lr {lr:g} lead to {np.asarray(end)}", hint="it converges below 1")
     run.say(f"from {START} in {iters} steps with lr {lr:g}: {np.asarray(end)}")
     if (iters, lr) == (20, 0.1):
         run.figure("x0 after 20 steps", end[0])

@@ -22,6 +22,7 @@ from book_chapters.ch04 import two_layer_net as net
 from book_chapters.common.data import scaled
 from book_chapters.common.gradcheck import chosen_places, compare, numerical_grad
 from book_chapters.runner import Run, study
+from defnpy.errors import GradientError
 
 OPTIONS = {"samples": "so many elements of each parameter, 1000 for one, in place of all", "batch_size": "images"}
 QUICK = {"samples": 16}
@@ -49,6 +50,8 @@ def milliseconds(call: Callable[[], Any], repeats: int = 200) -> float:
 def main(run: Run, *, samples: int = 10**6, batch_size: int = 100) -> None:
     data = run.mnist()
     dtype = run.dtype_or(dp.float64)
+    if dtype != dp.float64:
+        raise GradientError("numerical gradients in float32 are noise", hint="leave --dtype away: this page takes f64")
     params = net.init(run.key, dtype=dtype)
     x, t = scaled(dp.asarray(data.train_images[:batch_size]), dtype), dp.asarray(data.train_labels[:batch_size])
     loss, gradient = dp.defn(net.loss), dp.value_and_grad(dp.defn(net.loss))

@@ -74,7 +74,7 @@ def draw(figure: Any, plain: list[list[float]], normalised: list[list[float]]) -
 
 
 def main(run: Run, *, epochs: int = 20) -> None:
-    data = run.mnist()
+    data = run.mnist(least=IMAGES)
     images = dp.asarray(data.train_images[:IMAGES].reshape(-1, PIXELS))
     labels = dp.asarray(data.train_labels[:IMAGES])
     weights_key, batch_key = dp.random.split(run.key, 2)

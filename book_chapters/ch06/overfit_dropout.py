@@ -13,7 +13,7 @@ without dropout is another program, which draws no random numbers.
 from __future__ import annotations
 
 from book_chapters.acceptance import Acceptance
-from book_chapters.ch06.overfitting import draw, learn, report
+from book_chapters.ch06.overfitting import keep, learn
 from book_chapters.runner import Run, study
 from defnpy.errors import ConfigError
 
@@ -30,9 +30,7 @@ ACCEPTANCE = (
 def main(run: Run, *, epochs: int = 301, ratio: float = 0.2) -> None:
     if not 0 <= ratio < 1:
         raise ConfigError(f"--ratio {ratio:g}: a share is from 0 to 1, and not all units can be dropped")
-    learned = {"off": learn(run, epochs), "dropout": learn(run, epochs, dropout=ratio)}
-    report(run, learned)
-    run.picture(lambda figure: draw(figure, learned))
+    keep(run, {"off": learn(run, "off", epochs), "dropout": learn(run, "dropout", epochs, dropout=ratio)})
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 
 from book_chapters.acceptance import Acceptance
-from book_chapters.ch06.overfitting import draw, learn, report
+from book_chapters.ch06.overfitting import keep, learn
 from book_chapters.runner import Run, study
 from defnpy.errors import ConfigError
 
@@ -31,9 +31,7 @@ ACCEPTANCE = (
 def main(run: Run, *, epochs: int = 201, decay: float = 0.1) -> None:
     if not 0 <= decay < math.inf:
         raise ConfigError(f"--decay {decay:g}: expected a number from 0")
-    learned = {"off": learn(run, epochs), "decay": learn(run, epochs, decay=decay)}
-    report(run, learned)
-    run.picture(lambda figure: draw(figure, learned))
+    keep(run, {"off": learn(run, "off", epochs), "decay": learn(run, "decay", epochs, decay=decay)})
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from book_chapters.ch06.multi_layer_net import CLASSES, PIXELS, correct, start, 
 from book_chapters.common.trainer import train
 from book_chapters.runner import Run
 
-__all__ = ["Learned", "draw", "learn", "report"]
+__all__ = ["Learned", "keep", "learn"]
 
 SIZES = (PIXELS, 100, 100, 100, 100, 100, 100, CLASSES)
 IMAGES, BATCH = 300, 100
@@ -27,9 +27,13 @@ class Learned(NamedTuple):
     losses: list[float]
 
 
-def learn(run: Run, epochs: int, *, decay: float = 0.0, dropout: float = 0.0) -> Learned:
-    """Train with SGD 0.01 on the first 300 images, from the seed's weights and batches."""
-    data = run.mnist()
+def learn(run: Run, name: str, epochs: int, *, decay: float = 0.0, dropout: float = 0.0) -> Learned:
+    """Train with SGD 0.01 on the first 300 images, from the seed's weights and batches; say both accuracies each epoch.
+
+    Reports the last ones, and their distance, as "NAME train", "NAME test" and "NAME gap".
+    """
+    run.say(f"--- {name}")
+    data = run.mnist(least=IMAGES)
     images = dp.asarray(data.train_images[:IMAGES].reshape(-1, PIXELS))
     labels = dp.asarray(data.train_labels[:IMAGES])
     test_images, test_labels = dp.asarray(data.test_images.reshape(-1, PIXELS)), dp.asarray(data.test_labels)
@@ -41,29 +45,31 @@ def learn(run: Run, epochs: int, *, decay: float = 0.0, dropout: float = 0.0) ->
 
     def evaluate(iteration: int, state: Any) -> tuple[float, float]:
         sets = ((images, labels), (test_images, test_labels))
-        found = [int(correct(state.params, state.running, x, t, dropout=dropout)) / len(t) for x, t in sets]
-        return found[0], found[1]
+        on_train, on_test = (int(correct(state.params, state.running, x, t, dropout=dropout)) / len(t) for x, t in sets)
+        run.say(f"epoch:{iteration // per_epoch}, train acc:{on_train:.4f}, test acc:{on_test:.4f}")
+        return on_train, on_test
 
     per_epoch = IMAGES // BATCH
     iters = (epochs - 1) * per_epoch + 1
     state = start(weights_key, SIZES, "he", optimizer, dtype=run.dtype)
     trained = train(update, state, iters, every=per_epoch, evaluate=evaluate)
     on_train, on_test = zip(*[pair for _, pair in trained.evaluations], strict=True)
+    run.figure(f"{name} train", on_train[-1])
+    run.figure(f"{name} test", on_test[-1])
+    run.figure(f"{name} gap", on_train[-1] - on_test[-1])
     return Learned(list(on_train), list(on_test), trained.losses)
 
 
-def report(run: Run, learned: dict[str, Learned], *, every: int = 20) -> None:
-    """Print, report and keep the accuracies of several trainings: "NAME train", "NAME test" and "NAME gap"."""
-    columns: dict[str, Sequence[Any]] = {}
-    for name, (on_train, on_test, _) in learned.items():
-        run.say(f"--- {name}")
-        for epoch in sorted({*range(0, len(on_train), every), len(on_train) - 1}):
-            run.say(f"epoch:{epoch}, train acc:{on_train[epoch]:.4f}, test acc:{on_test[epoch]:.4f}")
-        run.figure(f"{name} train", on_train[-1])
-        run.figure(f"{name} test", on_test[-1])
-        run.figure(f"{name} gap", on_train[-1] - on_test[-1])
-        columns |= {f"{name} train": on_train, f"{name} test": on_test}
-    run.curve({"epoch": range(len(on_train)), **columns})
+def keep(run: Run, learned: dict[str, Learned]) -> None:
+    """Keep the accuracies and losses of several trainings as curves, and their picture."""
+    accuracies: dict[str, Sequence[Any]] = {}
+    losses: dict[str, Sequence[Any]] = {}
+    for name, (on_train, on_test, of_updates) in learned.items():
+        accuracies |= {f"{name} train": on_train, f"{name} test": on_test}
+        losses[name] = of_updates
+    run.curve({"epoch": range(len(on_train)), **accuracies})
+    run.curve({"iteration": range(len(of_updates)), **losses}, "loss")
+    run.picture(lambda figure: draw(figure, learned))
 
 
 def draw(figure: Any, learned: dict[str, Learned]) -> None:

@@ -18,7 +18,6 @@ another net of the same kind.
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,10 +25,9 @@ import numpy as np
 import defnpy as dp
 from book_chapters.acceptance import Acceptance
 from book_chapters.ch07.simple_convnet import scores, start, step
-from book_chapters.common.data import save_npz
+from book_chapters.common.data import save_npz, save_path
 from book_chapters.common.trainer import accuracy, mean_of_last, train
 from book_chapters.runner import Run, study
-from defnpy.errors import DataError
 
 OPTIONS = {"save": "an .npz file for the trained parameters, as float16"}
 QUICK = {"iters": 60}
@@ -57,9 +55,8 @@ def draw(figure: Any, epochs: list[int], on_train: list[float], on_test: list[fl
 
 
 def main(run: Run, *, iters: int = 20 * EPOCH, save: str = "") -> None:
-    if save and not Path(save).absolute().parent.is_dir():  # told before the training, not after it
-        raise DataError(f"--save {save}: there is no such folder")
-    data = run.mnist()
+    target = save_path(save)
+    data = run.mnist(any_size=True)
     images, labels = dp.asarray(data.train_images), dp.asarray(data.train_labels)
     weights_key, batch_key = dp.random.split(run.key, 2)
     optimizer = dp.optim.Adam(lr=0.001)
@@ -93,10 +90,10 @@ def main(run: Run, *, iters: int = 20 * EPOCH, save: str = "") -> None:
     run.curve({"epoch": epochs, "train": on_train, "test": on_test})
     run.curve({"iteration": range(iters), "loss": trained.losses}, "loss")
     run.picture(lambda figure: draw(figure, epochs, on_train, on_test))
-    if save:
+    if target is not None:
         halves = {name: np.asarray(value).astype(np.float16) for name, value in trained.state.params.items()}
-        save_npz(Path(save), halves)
-        run.say(f"saved: {save}")
+        save_npz(target, halves)
+        run.say(f"saved: {target}")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import numpy as np
 import defnpy as dp
 from defnpy.errors import DataError
 
-__all__ = ["book_weights", "load_npz", "parts", "save_npz", "scaled"]
+__all__ = ["book_weights", "load_npz", "parts", "save_npz", "save_path", "scaled"]
 
 VARIABLE = "DEFNPY_BOOK_WEIGHTS"
 BESIDE_THE_CLONE = Path(__file__).parents[3] / "shared" / "data" / "book"
@@ -63,6 +63,24 @@ def load_npz(path: Path) -> dict[str, np.ndarray]:
         raise DataError(f"{path}: no such file", hint="expected an .npz file with weights") from None
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
         raise DataError(f"{path}: cannot be read ({error})", hint="expected an .npz file with weights") from error
+
+
+def save_path(option: str) -> Path | None:
+    """Where ``--save`` wants its file, None if nowhere. Raises ``DataError`` before the training, not after it.
+
+    >>> save_path("no/such/weights.npz")
+    Traceback (most recent call last):
+    ...
+    defnpy.errors.DataError: --save no/such/weights.npz: there is no such folder
+    """
+    if not option:
+        return None
+    path = Path(option)
+    if path.is_dir():
+        raise DataError(f"--save {option}: a folder", hint="name a file in it, with the ending .npz")
+    if not path.absolute().parent.is_dir():
+        raise DataError(f"--save {option}: there is no such folder")
+    return path
 
 
 def save_npz(path: Path, arrays: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ from defnpy.errors import TrainingError
 
 from .data import PART_ROWS, parts
 
-__all__ = ["Trained", "accuracy", "batch", "mean_of_last", "train"]
+__all__ = ["Trained", "accuracy", "batch", "finite", "mean_of_last", "train"]
 
 BLOCK = 100
 
@@ -65,7 +65,7 @@ def train(
     evaluations: list[tuple[int, Any]] = []
     for block in _blocks(iters, every if evaluate is not None else 0):
         state, found = advance(state, block)
-        losses += _finite(found, block.start)
+        losses += finite(found, block.start)
         if evaluate is not None and every > 0 and block[-1] % every == 0:
             evaluations.append((block[-1], evaluate(block[-1], state)))
     return Trained(state, losses, evaluations)
@@ -110,7 +110,8 @@ def _compiled(step: Step) -> Callable[[Any, range], tuple[Any, list[float]]]:
     return advance
 
 
-def _finite(values: list[float], done: int) -> list[float]:
+def finite(values: list[float], done: int) -> list[float]:
+    """The losses, ``done`` others before them. Raises ``TrainingError`` for the first that is not finite."""
     for number, value in enumerate(values, done + 1):
         if not math.isfinite(value):
             raise TrainingError(

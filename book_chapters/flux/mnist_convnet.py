@@ -27,13 +27,18 @@ import numpy as np
 import defnpy as dp
 from book_chapters.acceptance import Acceptance
 from book_chapters.common.plot import accuracies
+from book_chapters.common.trainer import finite
 from book_chapters.runner import Run, study
 from defnpy import nn
 from defnpy.data import DataLoader, one_cold, one_hot
 
-OPTIONS = {"epochs": "passes over the training images", "lr": "learning rate", "shuffle": "another order every epoch"}
+OPTIONS = {
+    "epochs": "passes over the training images",
+    "lr": "learning rate",
+    "images": "how many training images",
+    "shuffle": "another order every epoch",
+}
 QUICK = {"epochs": 1, "images": 6400}
-OPTIONS["images"] = "how many training images"
 ACCEPTANCE = (
     Acceptance("parameters", 15_594, 15_594, original="15594"),
     Acceptance("test accuracy", 0.97, 0.995, original="not printed"),
@@ -169,9 +174,10 @@ def main(run: Run, *, epochs: int = 10, lr: float = 0.1, images: int = 60_000, s
     rows = []
     for epoch in range(epochs):
         state = fit(step, state, loader, [epoch], seen.append)
-        rows.append((epoch + 1, accuracy(scores, state[0], x, labels), accuracy(scores, state[0], *test)))
-        last = np.mean([float(m["loss"]) for m in seen[-len(loader) :]])
-        run.say(f"epoch {epoch + 1:2d}  loss {last:.4f}  train accuracy {rows[-1][1]:.4f}  test {rows[-1][2]:.4f}")
+        losses = finite([float(m["loss"]) for m in seen[-len(loader) :]], len(seen) - len(loader))
+        of_train, of_test = accuracy(scores, state[0], x, labels), accuracy(scores, state[0], *test)
+        rows.append((epoch + 1, of_train, of_test))
+        run.say(f"epoch {epoch + 1:2d}  loss {np.mean(losses):.4f}  train accuracy {of_train:.4f}  test {of_test:.4f}")
     seconds = time.perf_counter() - began
     run.curve({"loss": [m["loss"] for m in seen], "accuracy": [m["accuracy"] for m in seen]}, "batches")
     done, train, tested = ([row[i] for row in rows] for i in range(3))

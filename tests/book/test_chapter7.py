@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 
 import defnpy as dp
+from book_chapters.ch03 import train_weights
 from book_chapters.ch06 import overfit_dropout, overfit_weight_decay, weight_init_activation_histogram
 from book_chapters.ch07 import load_params, simple_convnet, train_convnet, visualize_filter
 from book_chapters.ch07.drawn_card import SIDE, drawn_card
-from book_chapters.ch08 import deep_convnet
-from book_chapters.common.data import book_weights
+from book_chapters.ch08 import deep_convnet, half_float_network, misclassified_mnist, train_deepnet
+from book_chapters.common.data import book_weights, load_npz
 from book_chapters.common.trainer import accuracy
-from book_chapters.runner import study
+from book_chapters.runner import Run, study
 from defnpy.data import mnist
 from defnpy.errors import DataError, ShapeError
 
@@ -115,6 +116,53 @@ def test_the_deep_net() -> None:
         )
 
 
+def test_the_deep_nets_weights_tell_how_they_were_made_and_reach_what_is_recorded() -> None:
+    command = str(load_npz(deep_convnet.OURS)["command"])
+    assert command == "python -m book_chapters.ch08.train_deepnet --seed 0 --iters 3000"
+    data = mnist.load()
+    with dp.config(backend="cpu"):
+        found = accuracy(
+            partial(deep_convnet.scores, deep_convnet.load()), data.test_images[:500], data.test_labels[:500], rows=250
+        )
+    assert found == pytest.approx(0.988)
+
+
+def test_the_twenty_first_mistakes_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    run = Run("page")
+    with dp.config(backend="cpu"):
+        misclassified_mnist.main(run, images=1000)
+    assert run.figures["wrong"] == run.figures["listed"] == 12 and run.figures["test accuracy"] == pytest.approx(0.988)
+    assert "{1: (3, 5), 2: (9, 8), 3: (6, 0)," in capsys.readouterr().out
+
+
+def test_half_precision_rounds_every_layer() -> None:
+    params, data = deep_convnet.load(), mnist.load()
+    images = dp.asarray(data.test_images[:20])
+    with dp.config(backend="cpu"):
+        exact, rounded = (
+            np.asarray(f(params, images)) for f in (deep_convnet.scores, half_float_network.scores_in_half)
+        )
+        unrounded = dp.asarray(simple_convnet.as_images(images, "float32"))
+        for number in range(1, deep_convnet.LAYERS + 1):
+            unrounded = deep_convnet.layer(params, unrounded, number=number)
+            unrounded = unrounded * 0.5 if number > 6 else unrounded
+    np.testing.assert_array_equal(rounded, rounded.astype(np.float16))
+    assert 1e-4 < np.abs(rounded - exact).max() < 0.05
+    np.testing.assert_allclose(unrounded, exact, atol=1e-4)  # the same net, but for the rounding
+
+
+def test_the_deep_net_learns() -> None:
+    data, optimizer = mnist.load(), dp.optim.Adam(lr=0.001)
+    images, labels = dp.asarray(data.train_images[:10]), dp.asarray(data.train_labels[:10])
+    params = deep_convnet.init(dp.random.key(0))
+    state, losses = train_deepnet.State(params, optimizer.init(params)), []
+    with dp.config(backend="cpu"):
+        for i in range(16):
+            state, value = train_deepnet.step(state, optimizer, dp.random.key(1), i, images, labels)
+            losses.append(float(value))
+    assert np.mean(losses[-4:]) < np.mean(losses[:4]) - 0.3, losses
+
+
 def test_neighbours_of_noise_and_of_a_slope() -> None:
     rng = np.random.default_rng(0)
     noise, slope = rng.standard_normal((200, 5, 5)), np.broadcast_to(np.arange(5.0), (3, 5, 5))
@@ -161,6 +209,8 @@ def test_our_own_weights_reach_what_is_recorded() -> None:
         (overfit_weight_decay, ["--decay", "-1"], "--decay -1: expected a number from 0"),
         (weight_init_activation_histogram, ["--std", "5"], "'5' is none of 1, 0.01, xavier, he"),
         (train_convnet, ["--save", "no/such/folder.npz"], "--save no/such/folder.npz: there is no such folder"),
+        (train_deepnet, ["--save", "."], "--save .: a folder"),
+        (train_weights, ["--save", "no/such/folder.npz"], "--save no/such/folder.npz: there is no such folder"),
     ],
 )
 def test_options_without_sense_are_told_before_any_work(

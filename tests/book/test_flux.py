@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 import defnpy as dp
 from book_chapters.flux import layers, mnist_convnet, parameters
-from book_chapters.runner import Run
+from book_chapters.runner import Run, study
 from defnpy import nn
 from defnpy.data import DataLoader, mnist, one_cold, one_hot
 
@@ -26,6 +27,16 @@ def digits() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     data = mnist.load()
     labels = data.train_labels[:512]
     return mnist_convnet.pictures(data.train_images)[:512], np.asarray(one_hot(labels, range(10))), labels
+
+
+@pytest.mark.parametrize("lr", ["1e9", "nan"])
+def test_a_diverging_run_ends_with_status_2_and_writes_nothing(
+    lr: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        study(mnist_convnet.main, ["--lr", lr, "--images", "512", "--epochs", "1", "--out", str(tmp_path / "made")])
+    assert ended.value.code == 2 and not (tmp_path / "made").exists()
+    assert capsys.readouterr().err.startswith("error: the loss is ")
 
 
 # -- F: layers ------------------------------------------------------------------------------------------------------

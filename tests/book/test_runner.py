@@ -17,7 +17,7 @@ from book_chapters import options
 from book_chapters.__main__ import main
 from book_chapters.acceptance import Acceptance, near
 from book_chapters.pages import choose, discover
-from book_chapters.runner import REFUSED, Run, execute, study
+from book_chapters.runner import REFUSED, Run, execute, replacing_all, study
 from defnpy.errors import ConfigError, DataError, TrainingError
 
 
@@ -136,8 +136,18 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     file.write_text("")
     with pytest.raises(ConfigError, match="not a folder"):
         execute("planted", lambda run: curves(run), {}, out=file)
-    with pytest.raises(DataError, match="cannot be written"):
+    with pytest.raises(ConfigError, match="not a folder"):
         execute("planted", lambda run: curves(run), {}, out=file / "below")
+    with pytest.raises(DataError, match="cannot be written"), replacing_all(file / "below"):
+        pass
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write everywhere
+    with pytest.raises(ConfigError, match="cannot be written"):
+        execute("planted", lambda run: pytest.fail("worked"), {}, out=tmp_path / "made")
 
 
 def test_columns_of_different_lengths_are_a_fault() -> None:
@@ -148,6 +158,39 @@ def test_columns_of_different_lengths_are_a_fault() -> None:
 def test_numbers_that_json_cannot_hold_are_text() -> None:
     result = execute("planted", lambda run: run.figure("loss", float("nan")), {})
     assert json.loads(result.json())["figures"] == {"loss": "nan"}
+
+
+# --- data of the reader's own -----------------------------------------------------------------------------------------
+
+
+def write_images(folder: Path, count: int, side: int) -> None:
+    """A folder of IDX files with ``count`` blank images of each set."""
+    for part in ("train", "t10k"):
+        for name, shape in (("images-idx3", (count, side, side)), ("labels-idx1", (count,))):
+            head = bytes([0, 0, 8, len(shape)]) + b"".join(n.to_bytes(4, "big") for n in shape)
+            (folder / f"{part}-{name}-ubyte").write_bytes(head + bytes(int(np.prod(shape))))
+
+
+@pytest.mark.parametrize(
+    ("name", "side", "message"),
+    [
+        ("ch03.neuralnet_mnist", 27, "images of 27x27; the net of this page takes 28x28"),
+        ("ch07.train_convnet", 27, "a window of 2 with stride 2 does not fit a size of 23"),
+        ("ch06.batch_norm_test", 28, "40 training images; this page takes 1000"),
+        ("ch06.overfit_dropout", 28, "40 training images; this page takes 300"),
+    ],
+)
+def test_images_that_a_page_cannot_use_are_told(
+    name: str, side: int, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_images(tmp_path, 40, side)
+    assert main([name, "--quick", "--data-dir", str(tmp_path), "--out", str(tmp_path / "made")]) == REFUSED
+    assert message in capsys.readouterr().err and not (tmp_path / "made").exists()
+
+
+def test_other_images_of_the_same_size_will_do(tmp_path: Path) -> None:
+    write_images(tmp_path, 40, 28)
+    assert main(["ch04.train_neuralnet", "--iters", "2", "--data-dir", str(tmp_path), "--backend", "reference"]) == 0
 
 
 # --- acceptance -----------------------------------------------------------------------------------------------------
