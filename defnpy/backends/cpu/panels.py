@@ -39,8 +39,8 @@ BLOCK = 8  # rows and columns of b that are turned at a time: longer vectors tak
 class Shape:
     """lanes: elements of a vector. width: vectors of a full panel. full: whether there is one; rest: vectors of the
     last panel, the last of which may be cut short, or 0. turns: whether b is transposed. hurries: whether a panel is
-    done so soon that the next one must be fetched meanwhile. thin: columns left over that are
-    not worth a vector, or 0; down: whether a is transposed, which matters for those."""
+    done so soon that the next one must be fetched meanwhile. thin: columns left over that are not worth a vector, or 0;
+    down: whether a is transposed, which matters for those."""
 
     lanes: int
     width: int
@@ -56,12 +56,13 @@ def suits(product: Product) -> bool:
     """Whether panels are the faster way, by what was measured (``benchmarks/core/products.py``).
 
     Three cases are the BLAS's: all three sizes large, where its copies pay; columns that leave the lanes of vectors
-    empty; and a b of few columns that would be turned for few rows of a.
+    empty; and a b that is hardly worth turning, for sums shorter than a vector, or of few columns for few rows of a.
     """
     lanes = machine.vector_registers()[0] // product.node.dtype.itemsize
     wide = product.n - _thin(product, lanes)
     filled = wide / (-(-wide // lanes) * lanes)
-    turning = product.right.transposed and product.n <= 2 * lanes and product.m < FEW <= product.k
+    little = product.k < lanes or (product.n <= 2 * lanes and product.m < FEW <= product.k)
+    turning = product.right.transposed and little
     return min(product.m, product.n, product.k) < CUBE and filled >= FILLED and not turning
 
 
