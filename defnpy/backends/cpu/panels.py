@@ -24,7 +24,7 @@ __all__ = ["Shape", "columns", "shape_of", "suits", "text"]
 
 # Rows of a that a panel of so many vectors takes at a time, then what is left over: enough sums to hide how long one
 # takes, and no more than there are registers.
-ROWS = {1: (12, 4), 2: (8, 3), 3: (6, 2), 4: (6, 2)}
+ROWS = {1: (12, 4), 2: (8, 3), 3: (8, 4), 4: (6, 2)}
 CUBE = 512  # from here on in all three sizes, copying a and b into the order of the loops pays
 LONG = 6  # vectors along a that make up for what few columns cost beside their sums
 FEW = 64  # rows of a that do not make up for turning a few columns of b, of as many elements at least
