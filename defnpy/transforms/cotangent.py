@@ -9,12 +9,14 @@ since the mask is the user's own condition and not the question whether the cota
 A selection is recognized by what a rule returns: ``where(condition, part, 0)`` or ``where(condition, 0, part)``. It is
 made by where, relu, clip, maximum, minimum, max and min. Below a ``where`` of the user's every elementwise op is
 guarded, so that even arguments may be NaN where it does not look; below the others, which are everywhere in networks,
-only an op that may make inf or NaN of finite arguments (``finite.py``).
+only an op that may make inf or NaN of finite arguments (``finite.py``). Where the condition of a ``where`` is one
+boolean, it goes through every op: products, loops, sorting and rules of the user's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,11 +27,11 @@ from ..ir.expr import Expr
 from ..ir.op import CONSTANT, Op
 from ..ops.convert import astype, cast
 from ..ops.elementwise import where
-from ..ops.linear import broadcast_to, reshape, sum_
+from ..ops.linear import broadcast_to, flip, permute_dims, reshape, slice_, sum_
 from ..ops.logic import logical_and, logical_not, logical_or, not_equal
 from ..ops.reduce import any_
 
-__all__ = ["Cotangent", "unbroadcast"]
+__all__ = ["Cotangent", "guarded", "unbroadcast"]
 
 
 class Cotangent:
@@ -90,7 +92,7 @@ class Cotangent:
             if self.bare is outer.bare or self.bare is outer._value:
                 return outer
             return Cotangent(self.bare, lambda: outer.alive, None if masked else self.bare, strict)
-        both = lambda: logical_and(outer.alive, self.alive)  # noqa: E731
+        both = lambda: _joined(logical_and, outer.alive, self.alive)  # noqa: E731
         return Cotangent(self.bare, both, None if masked else self._value, strict)
 
     def moved(self, outer: Cotangent, move: Callable[[Any], Any]) -> Cotangent:
@@ -103,6 +105,11 @@ class Cotangent:
             return found if found.dtype.kind == "b" else not_equal(found, 0)
 
         return Cotangent(self.bare, alive, self.bare, outer.strict)
+
+    @property
+    def whole(self) -> Any:
+        """The one boolean that decides on all elements, where a selection of the user's is by one; else None."""
+        return _one(self.alive) if self.masked and self.strict else None
 
     def fitted(self, arg: Expr) -> Cotangent | None:
         """This one as a cotangent of an operand that was broadcast and cast; None where that has none."""
@@ -129,7 +136,17 @@ class Cotangent:
         total = self.value + other.value
         if any(x.op is logical_not and x.args[0] is y for x, y in ((one, two), (two, one))):
             return Cotangent(total)  # the two branches of one selection
-        return Cotangent(total, lambda: logical_or(one, two), total, strict)
+        return Cotangent(total, lambda: _joined(logical_or, one, two), total, strict)
+
+
+def guarded(parts: Sequence[Cotangent | None], outer: Sequence[Cotangent]) -> list[Cotangent | None]:
+    """The cotangents of the operands of any op, made of those of its results, ``outer``: where one boolean decides on
+    all of those, none of it is alive unless they are."""
+    ones = [g.whole for g in outer]
+    if not ones or any(one is None for one in ones):
+        return list(parts)
+    alive = Cotangent(None, functools.reduce(logical_or, dict.fromkeys(ones)), None, True)
+    return [None if part is None else part.within(alive, True) for part in parts]
 
 
 def unbroadcast(part: Any, arg: Expr) -> Any:
@@ -145,6 +162,22 @@ def unbroadcast(part: Any, arg: Expr) -> Any:
         axes = shapes.broadcast_axes(arg.shape, part.shape)
         part = reshape(sum_(part, axis=axes), shape=arg.shape) if axes else reshape(part, shape=arg.shape)
     return cast(part, dtype)
+
+
+_MOVES = (broadcast_to, flip, permute_dims, reshape, slice_)
+
+
+def _one(alive: Expr) -> Any:
+    """The boolean that a condition repeats, None where it has several."""
+    while alive.size != 1 and alive.op in _MOVES:
+        (alive,) = alive.args
+    return reshape(alive, shape=()) if alive.size == 1 else None
+
+
+def _joined(join: Op, first: Expr, second: Expr) -> Any:
+    """Two conditions as one, which is one boolean where each is."""
+    ones = _one(first), _one(second)
+    return join(first, second) if ones[0] is None or ones[1] is None else join(*ones)
 
 
 def _any(alive: Any, shape: shapes.Shape) -> Any:

@@ -16,7 +16,7 @@ from ..ir.trace import Trace, aval_of, current, tracing
 from ..ops.convert import astype
 from ..ops.linear import broadcast_to, sum_
 from ..source import capture, quote
-from .cotangent import Cotangent
+from .cotangent import Cotangent, guarded
 from .finite import Facts, facts, is_tame
 from .stage import by_position, is_tensor, operand, parameter_names, stage
 
@@ -84,7 +84,7 @@ def _pulled(trace: Trace, node: Expr, g: Any, known: Callable[[], dict[Expr, Fac
     if isinstance(node.aval, Avals):
         values = tuple([None if part is None else part.value for part in g])
         parts = op.vjp(values, trace.items(node), *x, **params, **context(op, Reverse([part for part in g if part])))
-        return [None if part is None else Cotangent.of(part, op) for part in parts]
+        return guarded([None if part is None else Cotangent.of(part, op) for part in parts], [x for x in g if x])
     rule = functools.partial(op.vjp, **params, **context(op, Reverse()))
     if op.family == "elementwise":
         masked = g.masked and (g.strict or _may_spoil(node, known()))
@@ -98,7 +98,7 @@ def _pulled(trace: Trace, node: Expr, g: Any, known: Callable[[], dict[Expr, Fac
 
         moved = [None if part is None else part.moved(g, functools.partial(move, i)) for i, part in enumerate(found)]
         return moved
-    return found
+    return guarded(found, [g])
 
 
 def vjp_of(

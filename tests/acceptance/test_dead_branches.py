@@ -154,3 +154,51 @@ def test_the_test_would_see_a_mask_that_is_left_out(monkeypatch):
     monkeypatch.setattr(Cotangent, "masked", property(lambda self: False))
     with pytest.raises(AssertionError):
         test_the_dead_branch_gives_nothing("sqrt", lambda f: f)
+
+
+# -- one boolean for all elements -------------------------------------------------------------------------------------
+
+COMPANION = np.array([[2.0, 1.0, 0.0, 0.0], [1.0, 2.0, 0.0, 0.0], [0.0, 0.0, 3.0, 1.0], [0.0, 1.0, 0.0, 1.0]])
+scaled = dp.custom_vjp(lambda g, y, x: g * 3 / x)(lambda x: 3 * dp.log(x))
+
+# Each has an infinite derivative, or makes NaN, where an element of x is 0.
+WHOLE = {
+    "product": lambda x: dp.sum(COMPANION @ dp.log(x)),
+    "product of elements": lambda x: dp.prod(dp.sqrt(x)),
+    "maximum": lambda x: dp.max(dp.log(x)),
+    "cumulative sum": lambda x: dp.sum(dp.cumulative_sum(dp.log(x)) ** 2),
+    "cumulative product": lambda x: dp.sum(dp.cumulative_prod(dp.sqrt(x))),
+    "sorted": lambda x: dp.sum(dp.sort(dp.sqrt(x)) * np.arange(4.0)),
+    "eigenvalues": lambda x: dp.sum(dp.linalg.eigvalsh(dp.sqrt(x)[:, None] * dp.eye(4))),
+    "branch": lambda x: dp.cond(x[1] < 5, lambda x: dp.sum(dp.log(x)), dp.sum, x),
+    "loop": lambda x: dp.sum(dp.fori_loop(0, 3, lambda i, c: dp.sqrt(c), x)),
+    "until": lambda x: dp.sum(dp.while_loop(lambda c: c[0] < 9.0, lambda c: (c[0] + 4.0, dp.sqrt(c[1])), (0.0, x))[1]),
+    "scan": lambda x: dp.scan(lambda c, t: (c + dp.log(t), c * dp.sqrt(t)), 1.0, x)[0],
+    "rule": lambda x: dp.sum(scaled(x)),
+}
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_a_condition_of_one_boolean_goes_through_every_op(way, name):
+    def f(x, limit):
+        return dp.where(x[0] > limit, WHOLE[name](x), 0.0) + dp.sum(x * x)
+
+    dead, alive = np.array([0.0, 1.0, 0.0, 2.0]), np.array([1.0, 2.0, 4.0, 3.0])
+    gradient, plain = dp.grad(way(f)), dp.grad(way(WHOLE[name]))
+    np.testing.assert_array_equal(gradient(dead, 0.5), 2 * dead)
+    np.testing.assert_allclose(gradient(alive, 0.5), plain(alive) + 2 * alive, rtol=1e-12)
+    np.testing.assert_array_equal(dp.hessian(way(f))(dead, 0.5), 2 * np.eye(4))
+    np.testing.assert_allclose(
+        dp.hessian(way(f))(alive, 0.5), dp.hessian(WHOLE[name])(alive) + 2 * np.eye(4), rtol=1e-10, atol=1e-12
+    )
+    both = dp.vmap(gradient, in_axes=(0, None))(np.stack([dead, alive]), 0.5)
+    np.testing.assert_allclose(both, [2 * dead, plain(alive) + 2 * alive], rtol=1e-12)
+
+
+def test_two_conditions_of_one_boolean_each(way):
+    def f(x):
+        y = dp.log(x)
+        a = dp.where(x[1] > 5, dp.prod(y), 0.0)
+        return a + dp.sum(dp.where(x[1] > 6, dp.where(x[3] > 7, COMPANION @ y, 1.0), 0.0)) + dp.sum(x)
+
+    np.testing.assert_array_equal(dp.grad(way(f))(np.array([0.0, 1.0, 0.0, 2.0])), np.ones(4))
