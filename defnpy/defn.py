@@ -34,6 +34,7 @@ from .transforms.stage import is_tensor, parameter_names, stage, strengthen
 
 __all__ = ["CacheInfo", "Defn", "RecompileWarning", "clear_cache", "defn"]
 
+Seen = tuple[Callable[[Any], list[Any]] | None, dict[Any, Entry]]
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -97,8 +98,10 @@ class Defn(Generic[P, R]):
                 )
         self.derived: dict[str, Defn[Any, Any]] = {}  # its derivatives as programs of their own: see derivatives.py
         self._entries: dict[Any, Entry] = {}
-        self._seen: dict[Any, Entry] = {}  # the same by a shorter key, for calls with tensors and numbers alone
-        self._flat = True  # whether the last arguments were such, not containers
+        # The same programs, of calls with tensors and numbers alone, by the rest of the key, behind what finds the
+        # leaves of the containers, None where there are none. Those of the last call are at hand.
+        self._seen: dict[tree.Structure, Seen] = {}
+        self._recent: Seen = (None, {})
         self._static: tuple[tuple[str, ...], tuple[Any, ...], Any] = ((), (), ())  # the last: names, values, key
         self._compiling = threading.RLock()
         _made.add(self)
@@ -112,14 +115,14 @@ class Defn(Generic[P, R]):
             return self.function(*args, **kwargs)
         target = options().target if self._backend is None else self._target()
         names, values, static = self._static
-        leaves: Any
-        leaves, structure = (args, None) if self._flat else tree.flatten(args)
+        leaves_of, seen = self._recent
         try:
+            leaves: Any = args if leaves_of is None else leaves_of(args)
             avals = [x.aval if type(x) is Tensor else NUMBERS[type(x)] for x in leaves]
-            entry = self._seen[structure, tuple(avals), target, static]
+            entry = seen[tuple(avals), target, static]
             arrays = entry.arrays(leaves) if entry.numbers else [x._ready for x in leaves]
-        except (AttributeError, KeyError, OverflowError):
-            pass  # other leaves, tensors that are not in order, or a call that was never made before
+        except (AttributeError, KeyError, OverflowError, ValueError):
+            pass  # other containers or leaves, tensors that are not in order, or a call that was never made before
         else:
             if not (kwargs or names) or (tuple(kwargs) == names and all(map(is_, kwargs.values(), values))):
                 captured = entry.constants
@@ -154,9 +157,12 @@ class Defn(Generic[P, R]):
             self._hits += 1
         entry, captured = found
         if static is kwargs and all(type(leaf) is Tensor or type(leaf) in NUMBERS for leaf in leaves):
-            self._flat = len(leaves) == len(args) and all(map(is_, leaves, args))
+            flat = len(leaves) == len(args) and all(map(is_, leaves, args))
             self._static = tuple(static), tuple(static.values()), key[3:]
-            self._seen[None if self._flat else structure, key[1], target, key[3:]] = entry
+            if structure not in self._seen:
+                self._seen[structure] = (None if flat else tree.follower(structure)), {}
+            self._recent = self._seen[structure]
+            self._recent[1][key[1], target, key[3:]] = entry
         arrays = entry.compiled.arrays(leaves, captured)
         if self._donate:
             self._give(entry, leaves)
@@ -299,6 +305,7 @@ class Defn(Generic[P, R]):
         """Forget all compiled programs (the disk cache stays)."""
         self._entries.clear()
         self._seen.clear()
+        self._recent = (None, {})
 
     def __repr__(self) -> str:
         return f"<defn {self.__name__}>"

@@ -10,6 +10,7 @@ import itertools
 import sys
 import threading
 import types
+import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -74,6 +75,44 @@ def test_containers_go_in_and_come_out(value, compiled):
     assert type(got) is type(value) and plain(got) == plain(value)
     doubled = compiled(lambda v: dp.tree.map(lambda t: t * 2 if hasattr(t, "shape") else t, v))(value)
     assert plain(doubled) == plain(dp.tree.map(lambda t: t * 2 if isinstance(t, dp.Tensor) else t, value))
+
+
+ALIKE = [
+    {"z": X, "a": X + 1},
+    {"z": X, "a": X + 1, "m": X},
+    collections.OrderedDict(z=X, a=X + 1),
+    collections.OrderedDict(a=X + 1, z=X),
+    collections.defaultdict(int, z=X, a=X + 1),
+    {"z": X, "a": (X + 1,)},
+    {"z": X, "a": {"b": X + 1}},
+    {"z": X, "a": collections.OrderedDict(b=X + 1)},
+    {"z": X, "a": None},
+    [X, X + 1],
+    (X, X + 1),
+    Point(X, X + 1),
+    [{"z": X}, {"a": X + 1}],
+    [{"z": X}, collections.OrderedDict(a=X + 1)],
+    Affine({"z": X}, X + 1),
+    Affine(collections.OrderedDict(z=X), X + 1),
+    Affine({"z": X}, X + 1, name="other"),
+    X,
+    (),
+]
+
+
+def test_containers_that_are_alike_are_told_apart_in_every_order(compiled):
+    def seen(v):
+        text = repr(dp.tree.map(lambda t: 0, v)) + (v.name if isinstance(v, Affine) else "")
+        return v, dp.tree.leaves(v)[-1] * len(text) if dp.tree.leaves(v) else text, text
+
+    wanted = [repr(reference(seen)(value)) for value in ALIKE]
+    f = compiled(seen)
+    order = [i for first in range(len(ALIKE)) for second in range(len(ALIKE)) for i in (first, second, second)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dp.RecompileWarning)
+        for i in order:
+            assert repr(f(ALIKE[i])) == wanted[i]
+    assert f.cache_info().misses == len(ALIKE)
 
 
 def test_python_and_numpy_values_go_in_and_tensors_come_out(compiled):
