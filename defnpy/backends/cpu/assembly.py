@@ -45,6 +45,10 @@ BOOL = np.dtype("bool")
 LONG = 60  # instructions
 MASKED = '!0 = !{!"llvm.loop.vectorize.predicate.enable", i1 true}'
 
+# Rows that are added to sums in memory come by eights: a sum is read and written once for so many of them.
+ROWS = 8
+FEW = 4  # statements for each element, at most
+
 # A kernel that takes every second element is vectorized four by four: wider, LLVM gathers the elements one by one.
 # (Said of the loop instead of the function, LLVM would tell the user where it cannot.)
 NARROW = '"prefer-vector-width"="128"'
@@ -125,6 +129,20 @@ def _looked_up(loop: Loop, known: Collection[str]) -> Iterator[tuple[Load, Bound
                         yield position, bound, s, inner
 
 
+def _adds_rows(loop: Loop) -> bool:
+    """Whether a loop does nothing but add rows to sums that stand in memory, and that cheaply."""
+    within = loop.body[0]
+    if len(loop.body) != 1 or not isinstance(within, Loop) or len(within.body) > FEW:
+        return False
+    sums = [s for s in within.body if isinstance(s, FoldStore)]
+    return bool(sums) and all(
+        (isinstance(s, FoldStore) and s.kind == "sum" and all(t.variable != loop.variable for t in s.index))
+        or isinstance(s, Load)
+        or (isinstance(s, Compute) and s.op.cheap)
+        for s in within.body
+    )
+
+
 class _Assembler:
     def __init__(self, kernel: Kernel, symbol: str, blocks: int = 0, hopeful: bool = False) -> None:
         self.kernel = kernel
@@ -184,8 +202,22 @@ class _Assembler:
                 self._statement(statement)
 
     def _loop(self, loop: Loop) -> None:
+        first, last = self._limits(loop)
+        if _adds_rows(loop):
+            whole = self.code.emit(f"and i64 {last}, -{ROWS}", INDEX).text
+            self._turns(loop, first, whole, rows=ROWS)
+            first = whole
+        self._turns(loop, first, last)
+
+    def _limits(self, loop: Loop) -> tuple[str, str]:
         split = loop.variable == self.kernel.parallel
-        first, last = ("%first", "%last") if split else ("0", self.values[loop.size].text)
+        return ("%first", "%last") if split else ("0", self.values[loop.size].text)
+
+    def _turns(
+        self, loop: Loop, first: str, last: str, rows: int = 1, outer: str = "", turns: Sequence[Value] = ()
+    ) -> None:
+        """The turns of a loop from first to last. rows: how many of them run through the loop within at once. outer,
+        turns: the variable of such a loop around, and its values."""
         self.blocks += 1
         n = self.blocks
         self._line(f"%any{n} = icmp slt i64 {first}, {last}")
@@ -196,8 +228,18 @@ class _Assembler:
         self.values[loop.variable] = Value(f"%i{n}", INDEX)
         for found in _looked_up(loop, self.values):
             self._ask_ahead(loop.variable, last, *found)
-        self._run(loop.body)
-        self._line(f"%next{n} = add nuw nsw i64 %i{n}, 1")
+        if rows > 1:
+            within = loop.body[0]
+            assert isinstance(within, Loop)
+            together = [self.code.emit(f"add nuw nsw i64 %i{n}, {k}", INDEX) for k in range(rows)]
+            self._turns(within, *self._limits(within), outer=loop.variable, turns=together)
+        elif turns:
+            for turn in turns:
+                self.values[outer] = turn
+                self._run(loop.body)
+        else:
+            self._run(loop.body)
+        self._line(f"%next{n} = add nuw nsw i64 %i{n}, {rows}")
         self._line(f"%more{n} = icmp slt i64 %next{n}, {last}")
         innermost = self.blocks == n
         hint = ""
