@@ -11,6 +11,7 @@ from ..ir.expr import Expr
 from ..ops.convert import astype
 from ..shapes import Shape
 from ..source import Location
+from .counts import Counts
 from .emitted import FAILED, Emitted
 from .fuse import FILLED, Group, Schedule
 from .kernel import (
@@ -72,6 +73,7 @@ class _Emitter:
         self.written: set[Expr] = set()
         self.variable_depth: dict[str, int] = {}
         self.lengths: dict[tuple[Expr, int], str] = {}
+        self.counts = Counts(group.space, plan.counts, self.sizes)
         self.loop_index: list[Index] = [() if n == 1 else (Term(f"i{a}"),) for a, n in enumerate(group.space)]
 
     def run(self, title: str) -> Emitted:
@@ -100,6 +102,7 @@ class _Emitter:
         self._close(0)
         if rows and self.split:
             self._end_values()
+        self.blocks[0][:0] = self.counts.statements
         return self._finished(title, prologue)
 
     # -- what is computed when -------------------------------------------------------------------------------------
@@ -240,6 +243,8 @@ class _Emitter:
             lead = node.ndim - arg.ndim
             own = tuple(() if n == 1 else index[a + lead] for a, n in enumerate(arg.shape))
             value, at = self._value(arg, own)
+            if node.op.name == "divide" and arg is node.args[1] and isinstance(value, Literal):
+                value = self.counts.divisor(value)
             args.append(value)
             depth = max(depth, at)
         name = self._fresh(node)

@@ -106,6 +106,7 @@ class Part:
 class Schedule:
     """The items in order.
 
+    counts: how many elements the sums of the graph add up.
     needed: what must lie in memory however the graph is cut: outputs, and what calls read.
     place: where each computed node is computed; of an array put together of parts, the last of the groups that do it.
     own: calls that are kernels of their own. inline: nodes that their readers recompute.
@@ -114,6 +115,7 @@ class Schedule:
     """
 
     items: list[Group | Call]
+    counts: set[int]
     needed: set[Expr]
     place: dict[Expr, Group | Call]
     own: set[Expr]
@@ -223,8 +225,10 @@ class _Scheduler:
                 self._group(node)
             elif kind in ("view", "leaf") and node in self.needed and node.op.name != "parameter":
                 self._group(node)  # a copy
+        sums = [n for n in self.graph.nodes() if n.op.name == "sum" and n.size and n not in self.dynamic]
+        counts = {n.args[0].size // n.size for n in sums}
         return Schedule(
-            self.items, self.needed, self.place, self.own, set(self.cost), self.stored, self.parts, self.fillers
+            self.items, counts, self.needed, self.place, self.own, set(self.cost), self.stored, self.parts, self.fillers
         )
 
     def _order(self) -> list[Expr]:

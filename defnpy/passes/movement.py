@@ -39,13 +39,17 @@ def idle_movement(trace: Trace, node: Expr) -> Any:
     return x if idle else None
 
 
-@rule("reshape", "permute_dims", "slice", "flip")
+@rule("reshape", "permute_dims", "slice", "flip", "broadcast_to")
 def moved_number(trace: Trace, node: Expr) -> Any:
-    """A view of a repeated number is that number, repeated to the shape of the view."""
+    """A view of one repeated value is that value, repeated to the shape of the view."""
     (x,) = node.args
-    if number(x) is None:
+    if node.op.name != "broadcast_to":
+        if x.op.name != "broadcast_to" or x.args[0].size != 1:
+            return broadcast_to(x, shape=node.shape) if number(x) is not None else None
+        x = x.args[0]
+    elif x.size != 1 or not x.ndim:
         return None
-    return broadcast_to(x.args[0] if x.op.name == "broadcast_to" else x, shape=node.shape)
+    return broadcast_to(reshape(x, shape=()) if x.ndim else x, shape=node.shape)
 
 
 @rule("concat")

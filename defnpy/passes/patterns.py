@@ -10,7 +10,7 @@ from ..ir.expr import Expr
 from ..ops.convert import astype
 from ..ops.linear import broadcast_to
 
-__all__ = ["fitted", "is_number", "number"]
+__all__ = ["fitted", "is_count", "is_number", "number"]
 
 
 def number(node: Expr) -> Any:
@@ -26,6 +26,11 @@ def is_number(node: Expr, wanted: float, *, negative_zero: bool = False) -> bool
     """Whether a node is that number; zero has a sign."""
     value = number(node)
     return value is not None and value == wanted and bool(np.signbit(value)) == (wanted < 0 or negative_zero)
+
+
+def is_count(value: Any) -> bool:
+    """Whether a number could be that of the elements of a mean."""
+    return value is not None and value.dtype.kind == "f" and value >= 3 and bool(np.isfinite(value)) and value % 1 == 0
 
 
 def fitted(kept: Any, node: Expr) -> Any:

@@ -15,7 +15,7 @@ from ..ir.trace import Trace
 from ..ops.elementwise import add, multiply, negative, subtract
 from ..ops.linear import broadcast_to
 from .movement import MOVEMENT_RULES
-from .patterns import fitted, is_number, number
+from .patterns import fitted, is_count, is_number, number
 from .rewrite import Rule, rewrite, rule
 
 __all__ = ["RULES", "simplify"]
@@ -23,8 +23,10 @@ __all__ = ["RULES", "simplify"]
 
 @rule("elementwise")
 def fold_constants(trace: Trace, node: Expr) -> Any:
-    """An elementwise op on numbers is a number."""
+    """An elementwise op on numbers is a number. A quotient by a count stays one: the kernel takes it as an argument."""
     if node.shape != () or not node.args or node.aval.weak:
+        return None
+    if node.op.name == "divide" and is_count(number(node.args[1])):
         return None
     if any(arg.op.name != "constant" for arg in node.args):
         return None
@@ -35,17 +37,19 @@ def fold_constants(trace: Trace, node: Expr) -> Any:
 
 @rule("elementwise")
 def number_before_broadcast(trace: Trace, node: Expr) -> Any:
-    """An elementwise op whose operands all repeat a number computes one number and repeats that."""
+    """An elementwise op whose operands all repeat one value computes one value and repeats that."""
     if node.shape == () or not node.args or node.aval.weak:
         return None
     values = []
     for arg in node.args:
         value = number(arg)
-        if value is None:
+        if value is not None:
+            values.append(trace.constant(value))
+        elif arg.op.name == "broadcast_to" and arg.args[0].shape == () and not arg.aval.weak:
+            values.append(arg.args[0])
+        else:
             return None
-        values.append(value)
-    scalar = node.op(*[trace.constant(value) for value in values], **node.kwargs)
-    return broadcast_to(scalar, shape=node.shape)
+    return broadcast_to(node.op(*values, **node.kwargs), shape=node.shape)
 
 
 @rule("multiply", "divide")
@@ -64,20 +68,6 @@ def multiply_by_minus_one(trace: Trace, node: Expr) -> Any:
     if is_number(y, -1):
         return fitted(negative(x), node)
     return fitted(negative(y), node) if node.op.name == "multiply" and is_number(x, -1) else None
-
-
-@rule("divide")
-def divide_by_power_of_two(trace: Trace, node: Expr) -> Any:
-    """x / 2ⁿ is x * 2⁻ⁿ, where that is a normal number: both are the same real number, rounded once."""
-    x, y = node.args
-    value = number(y)
-    if value is None or y.aval.weak or not np.isfinite(value) or abs(np.frexp(value)[0]) != 0.5:
-        return None
-    with np.errstate(all="ignore"):
-        inverse = value.dtype.type(1) / value
-    if not np.finfo(value.dtype).smallest_normal <= abs(inverse) < np.inf:
-        return None
-    return fitted(multiply(x, inverse), node)
 
 
 @rule("add", "subtract")
@@ -153,7 +143,6 @@ RULES: tuple[Rule, ...] = (
     number_before_broadcast,
     multiply_by_one,
     multiply_by_minus_one,
-    divide_by_power_of_two,
     add_zero,
     add_negative,
     product_of_negatives,

@@ -20,12 +20,11 @@ M = dp.asarray(np.arange(24, dtype=np.float32).reshape(2, 3, 4))
 CASES = [
     ("fold_constants", lambda x: x * (dp.exp(dp.asarray(0.0)) * 0 + dp.sqrt(4.0)), X, None),
     ("number_before_broadcast", lambda x: x * dp.exp(dp.zeros((8,))) * 2.0, X, ["multiply"]),
+    ("number_before_broadcast", lambda x: -dp.broadcast_to(x.sum(), (8,)), X, ["sum", "negative", "broadcast_to"]),
     ("multiply_by_one", lambda x: (x * 1.0) / 1.0, X, []),
     ("multiply_by_one", lambda x: 1.0 * x, X, []),
     ("multiply_by_minus_one", lambda x: (x * -1.0) / dp.full((8,), -1.0), X, []),
     ("multiply_by_minus_one", lambda x: -1 * x, X, ["negative"]),
-    ("divide_by_power_of_two", lambda x: x / 4.0, X, ["multiply"]),
-    ("divide_by_power_of_two", lambda x: x / -0.125, X, ["multiply"]),
     ("add_zero", lambda x: x - 0.0, X, []),
     ("add_zero", lambda x: x + -0.0, X, []),
     ("add_zero", lambda x: x + 0.0, X, ["add"]),
@@ -82,15 +81,9 @@ CASES = [
 # rule, function, argument: where the rule would be wrong, or of no use
 REFUSED = [
     ("fold_constants", lambda x: dp.exp(x), dp.asarray(1.0)),
-    ("number_before_broadcast", lambda x: dp.exp(dp.broadcast_to(x, (3,))), dp.asarray(1.0)),
+    ("number_before_broadcast", lambda x: dp.exp(x), dp.asarray([1.0, 2.0])),
     ("multiply_by_one", lambda x: 1.0 / x, X),
     ("multiply_by_minus_one", lambda x: -1.0 / x, X),
-    ("divide_by_power_of_two", lambda x: x / 3.0, X),
-    ("divide_by_power_of_two", lambda x: x / 0.0, X),
-    ("divide_by_power_of_two", lambda x: x / np.inf, X),
-    ("divide_by_power_of_two", lambda x: x / 2.0**127, X),  # 2^-127 is not a normal number
-    ("divide_by_power_of_two", lambda x: x / 2.0**-149, X),
-    ("divide_by_power_of_two", lambda x: 4.0 / x, X),
     ("add_zero", lambda x: x + 0.0, X),
     ("add_zero", lambda x: x - -0.0, X),
     ("add_zero", lambda x: 0.0 - x, X),
