@@ -21,7 +21,7 @@ from tests.properties.programs import compare, draw_program, run_reference
 
 threads = importlib.import_module("defnpy.lower.threads")
 OPS = [op for op in REGISTRY.values() if op.family not in ("leaf", "item")]
-# The same function in another order of operations, or from another mathematical library.
+# The reference's functions are those of another mathematical library.
 CLOSE = {"float32": {"rtol": 2e-6, "atol": 1e-7}, "float64": {"rtol": 1e-13, "atol": 1e-15}}
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
@@ -91,6 +91,27 @@ def test_what_ieee_defines_is_the_same_bits(name: str, dtype: str) -> None:
         whole = ~np.isnan(expected)
         if name != "extrema":  # of the maximum of 0.0 and -0.0 the sign is open
             np.testing.assert_array_equal(np.signbit(found)[whole], np.signbit(expected)[whole])
+
+
+ONE_NUMBER = (
+    "exp exp2 expm1 log log2 log10 log1p sin cos tan tanh sinh cosh asin acos atan asinh acosh atanh erf erfc erfinv "
+    "sigmoid".split()
+)
+TWO_NUMBERS = "pow atan2 hypot logaddexp nextafter".split()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", [*ONE_NUMBER, *TWO_NUMBERS])
+def test_elementary_functions_are_the_dialect_s_in_both(name: str, dtype: str) -> None:
+    """They are written once: the same bits, over the whole range."""
+    x = np.concatenate([np.linspace(-5, 5, 1001), np.geomspace(1e-44, 1e38, 300), [0.0, -0.0, np.inf, -np.inf, np.nan]])
+    x = x.astype(dtype)
+    function = getattr(dp, name)
+    if name in ONE_NUMBER:
+        by_llvm, by_numba = renderers(function, x)
+    else:
+        by_llvm, by_numba = renderers(lambda x, y: function(dp.abs(x), y), x, x[::-1].copy())
+    np.testing.assert_array_equal(by_numba, by_llvm)
 
 
 def test_a_sum_may_be_reordered_and_nothing_else() -> None:

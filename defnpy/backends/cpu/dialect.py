@@ -1,6 +1,7 @@
 """The scalar dialect on the CPU: how a template, a number and a function name are spelled for Numba.
 
-Everything printed here is also plain Python over NumPy scalars.
+Everything printed here is also plain Python over NumPy scalars. Run as such, functions are those of ``math`` and NumPy;
+Numba gets those of the dialect under the same names.
 """
 
 from __future__ import annotations
@@ -32,11 +33,11 @@ FUNCTIONS = {
     "abs": "abs({0})",
     "maximum": "{0} if {0} >= {1} or {0} != {0} else {1}",
     "minimum": "{0} if {0} <= {1} or {0} != {0} else {1}",
-    "pow": "{0} ** {1}",
+    "pow": "np.power({0}, {1})",
     "mod": "{0} % {1}",
     "floordiv": "{0} // {1}",
     "erfinv": "erfinv({0})",
-    "sigmoid": "(ONE if {0} >= ZERO else math.exp(-abs({0}))) / (ONE + math.exp(-abs({0})))",
+    "sigmoid": "sigmoid({0})",
     "exp2": "np.exp2({0})",
     "log2": "np.log2({0})",
     "log10": "np.log10({0})",
@@ -143,8 +144,6 @@ def expression(
         return cast(args[0], dtypes[0], dtype)
     text = _template(op, dtypes[-1], tuple(sorted(params.items())))
     text = text.format(**dict(zip(op.array_names, args, strict=True)))
-    if op.name == "erfinv" and dtype != np.dtype("float64"):
-        return f"np.{dtype}({text})"  # computed in float64 whatever the operand
     # Numba computes small integers in 64 bits, and bits of booleans as integers.
     if (dtype.kind in "iu" and dtype != np.dtype("int64")) or (dtype.kind == "b" and op.name.startswith("bitwise")):
         return f"np.{dtype}({text})" if dtype.kind != "b" else f"bool({text})"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 import math
+from types import ModuleType
 from typing import Any
 
 import llvmlite.binding as llvm
 import numba
 import numpy as np
-from numba.core import compiler, types
+from llvmlite import ir
+from numba.core import cgutils, compiler, types
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
@@ -17,6 +19,7 @@ from ...lower.kernel import Kernel
 from . import prelude
 from .assembly import entry
 from .cache import Entry
+from .instructions import Instructions, Value, llvm_type
 
 __all__ = ["compile_source"]
 
@@ -43,13 +46,65 @@ def _fold_sum(context: Any, total: Any, value: Any) -> Any:
     return total(total, total), build
 
 
+def _dialect(name: str) -> Any:
+    """A function of the scalar dialect, of one or two floats: the very instructions that the other renderer prints."""
+
+    @functools.cache
+    def definition(dtype: Any, count: int) -> tuple[str, Any]:
+        """The symbol of the function for a dtype, and a library that defines it."""
+        symbol = f"defnpy_{name}_{dtype}"
+        code = Instructions()
+        arguments = [Value(f"%x{i}", dtype) for i in range(count)]
+        result = code.apply(name, arguments)
+        t = llvm_type(dtype)
+        head = f"define {t} @{symbol}({', '.join(f'{t} {a.text}' for a in arguments)}) alwaysinline {{"
+        text = "\n".join([*code.declarations, head, *code.lines, f"  ret {llvm_type(result.dtype)} {result.text}", "}"])
+        library = cpu_target.target_context.codegen().create_library(symbol)
+        library.add_llvm_module(llvm.parse_assembly(text))
+        library.finalize()
+        return symbol, library
+
+    def typed(*numbers: Any) -> Any:
+        if not isinstance(numbers[0], types.Float) or any(x != numbers[0] for x in numbers):
+            return None
+
+        def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            dtype = np.dtype(str(signature.return_type))
+            symbol, library = definition(dtype, len(args))
+            context.active_code_library.add_linking_library(library)
+            kinds = [a.type for a in args]
+            function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(kinds[0], kinds), symbol)
+            return builder.call(function, args)
+
+        return numbers[0](*numbers), build
+
+    if name in _OF_TWO:
+        return intrinsic(lambda context, x, y: typed(x, y))
+    return intrinsic(lambda context, x: typed(x))
+
+
+# What the printed source calls a function of the dialect: by its module and its name there.
+_SPELLED = {
+    "math": {name: name for name in "exp expm1 log log1p sin cos tanh erf erfc".split()},
+    "np": {name: name for name in "exp2 log2 log10 tan sinh cosh logaddexp hypot nextafter".split()}
+    | {f"arc{name}": f"a{name}" for name in "sin cos tan sinh cosh tanh tan2".split()}
+    | {"power": "pow"},
+}
+_OF_TWO = {"logaddexp", "hypot", "nextafter", "atan2", "pow"}
+
+
 @functools.cache
 def _namespace() -> dict[str, Any]:
     functions: dict[str, Any] = {"np": np, "math": math}
     exec(compile(prelude.SOURCE, "<defnpy prelude>", "exec"), functions)
-    for name in ("erfinv", "threefry2x32"):
-        functions[name] = numba.njit(error_model="numpy", forceinline=True)(functions[name])
+    functions["threefry2x32"] = numba.njit(error_model="numpy", forceinline=True)(functions["threefry2x32"])
     functions["fold_sum"] = _fold_sum
+    functions |= {name: _dialect(name) for name in ("erfinv", "sigmoid")}
+    for module, names in _SPELLED.items():  # the same modules, but for the functions of the dialect
+        stand_in = ModuleType(module)
+        vars(stand_in).update(vars(functions[module]))
+        vars(stand_in).update({name: _dialect(function) for name, function in names.items()})
+        functions[module] = stand_in
     return functions
 
 

@@ -14,6 +14,11 @@ def fold_sum(total, value):
     return total + value
 
 
+def sigmoid(x):
+    e = np.exp(-abs(x))
+    return (e * 0 + 1 if x >= 0 else e) / (e * 0 + 1 + e)
+
+
 def erfinv(x):
     # M. Giles, "Approximating the erfinv function", GPU Computing Gems 2, 2011; then one Newton step in float64.
     x = np.float64(x)
