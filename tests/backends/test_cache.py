@@ -91,3 +91,12 @@ def test_equal_kernels_have_one_canonical_text_whatever_the_names_and_sizes():
     (two,) = kernels(lambda beta: beta * 2.0 + 1.0, dp.ones((7, 9)))
     (other,) = kernels(lambda beta: beta * 3.0 + 1.0, dp.ones((7, 9)))
     assert canonical(one) == canonical(two) != canonical(other)
+
+
+def test_kernels_of_numba_from_disk_find_the_functions_that_they_call(tmp_path, run_python):
+    """A process that compiles nothing has Numba's helper functions all the same: nextafter is one."""
+    program = "import defnpy as dp; print(dp.defn(lambda x: dp.nextafter(x, 2.0))(dp.ones(2)).tolist()[0] > 1)"
+    env = {"DEFNPY_CACHE_DIR": str(tmp_path), "DEFNPY_RENDERER": "numba"}
+    for _ in range(2):
+        done = run_python("-c", program, env=env)
+        assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr

@@ -144,7 +144,9 @@ def _addresses(codes: list[bytes], symbols: list[str], needs_numba: bool) -> lis
         with contextlib.suppress(image.Unsupported):
             return image.load(codes, symbols)
     else:
-        import numba  # noqa: F401 - importing it registers the helper functions that the code calls
+        from numba.core.registry import cpu_target
+
+        cpu_target.target_context  # noqa: B018 - making it registers the helper functions that the code calls
     from . import llvm_compiler
 
     return llvm_compiler.load(codes, symbols)
