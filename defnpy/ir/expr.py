@@ -157,7 +157,7 @@ class Graph:
     names: what to call the inputs in print.
     """
 
-    __slots__ = ("__weakref__", "effects", "inputs", "names", "outputs")
+    __slots__ = ("__weakref__", "_nodes", "effects", "inputs", "names", "outputs")
 
     def __init__(
         self,
@@ -170,10 +170,13 @@ class Graph:
         self.outputs = tuple(outputs)
         self.effects = tuple(effects)
         self.names = tuple(names) or tuple(f"in{i}" for i in range(len(self.inputs)))
+        self._nodes: tuple[Expr, ...] | None = None
 
-    def nodes(self) -> list[Expr]:
+    def nodes(self) -> tuple[Expr, ...]:
         """Every node the outputs and effects need, operands first; inputs only where they are used."""
-        return topological((*self.effects, *self.outputs))
+        if self._nodes is None:
+            self._nodes = tuple(topological((*self.effects, *self.outputs)))
+        return self._nodes
 
     def users(self) -> dict[Expr, list[Expr]]:
         """For every node, the nodes that read it."""

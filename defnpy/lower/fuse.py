@@ -239,8 +239,8 @@ class _Scheduler:
         """
         nodes = self.graph.nodes()
         if self.gated:
-            nodes = topological((*self.graph.effects, *reversed(self.graph.outputs)))
-        return topological([n for n in nodes if self._kind(n) in ("call", "own")] + nodes)
+            nodes = tuple(topological((*self.graph.effects, *reversed(self.graph.outputs))))
+        return topological([*(n for n in nodes if self._kind(n) in ("call", "own")), *nodes])
 
     def _inlined(self, node: Expr) -> bool:
         if node in self.again:
