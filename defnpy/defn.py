@@ -159,10 +159,11 @@ class Defn(Generic[P, R]):
         if static is kwargs and all(type(leaf) is Tensor or type(leaf) in NUMBERS for leaf in leaves):
             flat = len(leaves) == len(args) and all(map(is_, leaves, args))
             self._static = tuple(static), tuple(static.values()), key[3:]
-            if structure not in self._seen:
-                self._seen[structure] = (None if flat else tree.follower(structure)), {}
-            self._recent = self._seen[structure]
-            self._recent[1][key[1], target, key[3:]] = entry
+            seen = self._seen.get(structure)
+            if seen is None:
+                seen = self._seen.setdefault(structure, ((None if flat else tree.follower(structure)), {}))
+            seen[1][key[1], target, key[3:]] = entry  # before other threads can make another call the last one
+            self._recent = seen
         arrays = entry.compiled.arrays(leaves, captured)
         if self._donate:
             self._give(entry, leaves)
@@ -340,7 +341,8 @@ def _changed(before: Any, now: Any, names: list[str]) -> str:
         if old != new:
             return f"the argument {name} changed from {key_text(old)} to {key_text(new)}"
     if before[2] != now[2]:
-        for name, old, new in zip(("backend", "renderer", "number of threads"), before[2], now[2], strict=True):
+        options_of = "backend", "renderer", "number of threads", "option reproducible"
+        for name, old, new in zip(options_of, before[2], now[2], strict=True):
             if old != new:
                 return f"the {name} changed from {old} to {new}"
     old_static, new_static = dict(before[3:]), dict(now[3:])

@@ -391,6 +391,23 @@ def test_a_captured_container():
     del TABLE["extra"]
 
 
+def test_a_captured_container_of_another_kind_may_be_changed_too(compiled):
+    @dp.tree.register_dataclass
+    @dataclasses.dataclass
+    class Layer:
+        weight: Any
+        power: int = dp.tree.static(default=1)
+
+    layer, queue, nested = Layer(X), collections.deque([X]), Layer({"a": [X]})
+    f = compiled(lambda x: x * layer.weight**layer.power + queue[0] + nested.weight["a"][0])
+    for value in (1.0, 2.0, 3.0):
+        layer.weight, queue[0], nested.weight["a"][0] = X + value, X * value, X - value
+        assert f(2.0).tolist() == (2 * (X + value) + X * value + X - value).tolist()
+    assert f.cache_info().misses == 1
+    layer.power = 2
+    assert f(1.0).tolist() == ((X + 3.0) ** 2 + X * 3.0 + X - 3.0).tolist() and f.cache_info().misses == 2
+
+
 def test_a_captured_array_that_is_written_or_replaced(compiled):
     global ARRAY
     f = compiled(lambda x: x + ARRAY)
@@ -953,6 +970,31 @@ def test_two_calls_at_once_have_memory_of_their_own(compiled, monkeypatch):
     in_threads(lambda n: results.update({n: f(inputs[n])}), count=2)
     for n in range(2):
         np.testing.assert_allclose(results[n], np.exp(inputs[n]), rtol=1e-6)
+
+
+def test_a_call_between_two_steps_of_another_is_no_mistake():
+    """Where threads change places at the worst moment: when a call has become the last one."""
+
+    class Interrupted(dp.Defn):
+        interrupt: Any = None
+
+        @property
+        def _recent(self):
+            return self.recent
+
+        @_recent.setter
+        def _recent(self, value):
+            self.recent = value
+            other, self.interrupt = self.interrupt, None
+            if other is not None:
+                other()
+
+    f = Interrupted(lambda p: p["a"] * 10 + p["b"] if isinstance(p, dict) else p[0] - p[1], "reference")
+    one, two = dp.asarray(1.0), dp.asarray(2.0)
+    f.interrupt = lambda: f((one, two))
+    assert f({"a": one, "b": two}).item() == 12.0
+    assert f((one, two)).item() == -1.0
+    assert f({"a": one, "b": two}).item() == 12.0
 
 
 def test_threads_trace_independently():

@@ -6,6 +6,7 @@ that it calls, lambdas and comprehensions in it included. Attributes (``config.r
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import inspect
 from collections.abc import Callable, Iterator
@@ -30,12 +31,16 @@ _NUMBERS = (int, float, str, np.generic)
 
 @dataclass
 class Watched:
-    """A variable outside of the function that it reads by name, and what it held when the function was traced."""
+    """A variable outside of the function that it reads by name, and what it held when the function was traced.
+
+    contains: whether that is a container, which may hold something else now.
+    """
 
     read: Callable[[], Any]
     value: Any
     leaves: list[Any]
     structure: tree.Structure
+    contains: bool
     items: tuple[Any, ...] | None  # of a container that holds leaves alone
 
     def unchanged(self) -> bool:
@@ -46,7 +51,7 @@ class Watched:
             return False
         if value is not self.value:
             return False
-        if not isinstance(value, _CONTAINERS):
+        if not self.contains:
             return True
         items = self.items
         return items is not None and len(now := _items(value)) == len(items) and all(map(is_, now, items))
@@ -60,7 +65,7 @@ class Watched:
             value = self.read()
         except (NameError, KeyError, ValueError):
             return None
-        if value is self.value and not isinstance(value, _CONTAINERS):
+        if value is self.value and not self.contains:
             return self.leaves
         leaves, structure = tree.flatten(value)
         if structure != self.structure:
@@ -77,6 +82,8 @@ class Watched:
 
 
 def _items(container: Any) -> tuple[Any, ...]:
+    if dataclasses.is_dataclass(container):
+        return tuple([getattr(container, field.name) for field in dataclasses.fields(container)])
     return (*container, *container.values()) if isinstance(container, dict) else tuple(container)
 
 
@@ -102,8 +109,10 @@ def watch(function: Callable[..., Any]) -> list[Watched]:
             pending += _users_functions(value)
             if not isinstance(value, (type, ModuleType, BuiltinFunctionType)):
                 leaves, structure = tree.flatten(value)
-                flat = isinstance(value, _CONTAINERS) and structure.num_nodes == structure.num_leaves + 1
-                watched.append(Watched(read, value, leaves, structure, _items(value) if flat else None))
+                contains = structure.type not in (None, type(None))
+                known = isinstance(value, _CONTAINERS) or dataclasses.is_dataclass(value)
+                flat = contains and known and structure.num_nodes == structure.num_leaves + 1
+                watched.append(Watched(read, value, leaves, structure, contains, _items(value) if flat else None))
     return watched
 
 

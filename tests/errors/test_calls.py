@@ -264,6 +264,15 @@ def test_the_eighth_compilation_warns_and_names_what_changed(arguments, why):
     assert step.cache_info().misses == 8
 
 
+def test_an_option_that_changes_is_named():
+    step = fresh()
+    assert calls(step, [(({"w": W}, dp.ones(n)), {}) for n in range(1, 8)]) == []
+    with dp.config(reproducible=True):
+        (warning,) = calls(step, [(({"w": W}, dp.ones(7)), {})])
+    why = "the option reproducible changed from False to True"
+    assert str(warning.message) == f"step was compiled 8 times; last because {why}"
+
+
 def test_the_warning_points_at_the_users_call():
     step = fresh()
     (warning,) = calls(step, [(({"w": W}, dp.ones(n)), {}) for n in range(1, 9)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import itertools
 import platform
 import sys
 from collections.abc import Mapping
@@ -21,8 +22,8 @@ def _processor() -> tuple[str, frozenset[str]]:
     """Which processor this is, and its features: what Linux says of the first one; elsewhere what LLVM says."""
     if sys.platform == "linux" and _INFORMATION.exists():
         with _INFORMATION.open() as lines:
-            block = iter(lines.readline, "\n")
-            fields = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in block if line)}
+            block = itertools.takewhile(str.strip, lines)
+            fields = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in block)}
         for name in _FEATURES:
             if name in fields:
                 return " ".join(fields.get(part, "") for part in _MODEL), frozenset(fields[name].split())
