@@ -30,7 +30,7 @@ from .source import capture, quote
 from .tensor import Tensor, wrap
 from .transforms.captures import watch
 from .transforms.python import rewritten
-from .transforms.stage import is_tensor, parameter_names, stage, strengthen
+from .transforms.stage import filled, is_tensor, parameter_names, stage, strengthen
 
 __all__ = ["CacheInfo", "Defn", "RecompileWarning", "clear_cache", "defn"]
 
@@ -197,6 +197,9 @@ class Defn(Generic[P, R]):
         if self._positional.isdisjoint(kwargs):
             return args, kwargs
         bound = inspect.signature(self.function).bind(*args, **kwargs)
+        behind = [value for name, value in bound.kwargs.items() if name in self._positional]
+        if any(isinstance(leaf, (Value, np.ndarray)) for leaf in tree.leaves(behind)):
+            bound = filled(bound)  # an array has to be at its position; options behind defaults are static
         return bound.args, bound.kwargs
 
     def _key(self, leaves: list[Any], structure: tree.Structure, static: dict[str, Any], target: Any) -> Any:

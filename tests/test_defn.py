@@ -299,6 +299,24 @@ def test_primitives_and_partials_can_be_decorated():
     assert reference(functools.partial(lambda w, x: w * x, X))(2.0).tolist() == [2.0, 4.0, 6.0]
 
 
+def test_an_array_given_by_name_behind_a_default_is_at_its_position(compiled):
+    def f(x, a=2.0, b=5.0, mode=None, *, k=1):
+        return (x * a + b) * k
+
+    for g in (compiled(f), f):
+        assert g(X, b=X, k=2).tolist() == (6 * X).tolist()
+        assert dp.grad(lambda x, b, g=g: dp.sum(g(x, b=b)))(X, X).tolist() == [2.0] * 3
+        assert dp.vmap(g, in_axes=(0, None, 0))(X, b=X).tolist() == (3 * X).tolist()
+        assert dp.vmap(g, in_axes=(0, None, None))(X, b=X).shape == (3, 3)
+        total = functools.partial(lambda g, x, a=2.0, b=5.0: dp.sum(g(x, b=b) * a), g)
+        for n in (2, -1):
+            assert dp.grad(total, argnums=n)(X, b=X).tolist() == [2.0] * 3
+        pulled = dp.vjp(g, X, b=X)[1](dp.ones(3))
+        assert [np.shape(part) for part in pulled[:3]] == [(3,), (), (3,)] and pulled[2].tolist() == [1.0] * 3
+    with pytest.raises(dp.errors.ShapeError, match="a is f64~\\[\\] and cannot be mapped"):
+        dp.vmap(f)(X, b=X)
+
+
 # -- captured values ------------------------------------------------------------------------------------------------
 
 SCALE: Any = dp.asarray(2.0)

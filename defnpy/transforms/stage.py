@@ -20,6 +20,7 @@ __all__ = [
     "Staged",
     "by_position",
     "default_dtype",
+    "filled",
     "is_tensor",
     "leaf_names",
     "operand",
@@ -94,9 +95,19 @@ def by_position(
         except ValueError:  # a function in C that does not tell it
             return tuple(args), kwargs
         if any(p.kind is p.POSITIONAL_OR_KEYWORD and p.name in kwargs for p in signature.parameters.values()):
-            bound = signature.bind(*args, **kwargs)
+            bound = filled(signature.bind(*args, **kwargs))
             return bound.args, bound.kwargs
     return tuple(args), kwargs
+
+
+def filled(bound: inspect.BoundArguments) -> inspect.BoundArguments:
+    """The arguments of a call, and the defaults of those that were left away before the last one with a position: what
+    comes behind would not be at its position else."""
+    places = [p for p in bound.signature.parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    given = [i for i, p in enumerate(places) if p.name in bound.arguments]
+    for p in places[: max(given, default=0)]:
+        bound.arguments.setdefault(p.name, p.default)
+    return bound
 
 
 def stage(
