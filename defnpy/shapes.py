@@ -42,6 +42,9 @@ Axes = tuple[int, ...]
 Pairs = tuple[tuple[int, int], ...]  # for every spatial axis: how much is padded below and above
 
 
+MOST = 2**63 - 1  # elements of an array: their number is an int64
+
+
 def as_shape(value: int | Iterable[int]) -> Shape:
     """A shape from an int or a sequence of ints.
 
@@ -57,6 +60,8 @@ def as_shape(value: int | Iterable[int]) -> Shape:
             raise Mismatch(f"a shape is an int or a sequence of ints, not {value!r}") from None
     if any(n < 0 for n in dims):
         raise Mismatch(f"a shape has no negative sizes: {dims}")
+    if math.prod(dims) > MOST:
+        raise Mismatch(f"an array of shape {dims} has more elements than memory can hold")
     return dims
 
 

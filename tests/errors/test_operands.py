@@ -166,6 +166,12 @@ def test_the_error_names_the_line_of_the_innermost_user_function(place):
             "check x.size before",
         ),
         (lambda: dp.zeros(-1), ShapeError, "full(-1, 0): a shape has no negative sizes: (-1,)", ""),
+        (
+            lambda: dp.zeros((2**40, 2**40)),
+            ShapeError,
+            "full(tuple, 0): an array of shape (1099511627776, 1099511627776) has more elements than memory can hold",
+            "",
+        ),
         (lambda: dp.eye(2) @ dp.asarray(1.0), ShapeError, None, "multiply by a number with *"),
         # -- dtypes
         (
