@@ -204,6 +204,6 @@ def test_memory_that_there_is_not(name: str, threads: int) -> None:
     with dp.config(threads=threads, backend="cpu"):
         f = dp.defn(HUGE[name])
         for _ in range(2):
-            with pytest.raises((MemoryError, ValueError), match=r"[TE]iB|too big"):
+            with pytest.raises((MemoryError, ValueError), match=r"[TE]iB|too big|memory can hold"):
                 f(np.float32(1))
         assert dp.defn(lambda x: x + 1)(1.0).item() == 2.0

@@ -32,6 +32,7 @@ def test_what_asks() -> None:
     assert not asks(dp.defn(lambda x, rows: dp.take(x, rows) * 2), TABLE[0], rows)  # elements, no rows
 
 
+@pytest.mark.filterwarnings("ignore::defnpy.RecompileWarning")
 @pytest.mark.parametrize("table", [TABLE, NARROW, TABLE.astype(np.uint8)], ids=["wide", "narrow", "bytes"])
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("count", [0, 1, 4, 5, 1000])
