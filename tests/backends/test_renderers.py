@@ -114,6 +114,14 @@ def test_elementary_functions_are_the_dialect_s_in_both(name: str, dtype: str) -
     np.testing.assert_array_equal(by_numba, by_llvm)
 
 
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int32", "uint32", "int64", "uint64"])
+def test_whole_powers_are_the_same_in_both(dtype: str) -> None:
+    x = np.arange(1, 9).astype(dtype)
+    for found in renderers(lambda x: x**5, x):
+        np.testing.assert_array_equal(found, x**5)
+        assert found.dtype == dtype
+
+
 def test_a_sum_may_be_reordered_and_nothing_else() -> None:
     x = np.random.default_rng(0).standard_normal(1000).astype(np.float32)
     for found in renderers(lambda x: dp.sum(x), x):

@@ -70,6 +70,8 @@ _INTEGER = {
     ("shl", "u"): "{0} << {1} if {1} < BITS else ZERO",
     ("shr", "i"): "{0} >> {1} if ZERO <= {1} < BITS else (-ONE if {0} < ZERO else ZERO)",
     ("shr", "u"): "{0} >> {1} if {1} < BITS else ZERO",
+    ("pow", "i"): "{0} ** {1}",
+    ("pow", "u"): "{0} ** {1}",
     ("floordiv", "i"): "-{0} if {1} == -ONE else {0} // {1}",
     ("mod", "i"): "ZERO if {1} == -ONE else {0} % {1}",
 }
