@@ -13,7 +13,7 @@ number takes the dtype of the operand that it meets. Built in are
 Elementary functions stand in ``exponentials``, ``angles`` and ``normal``, the rest here.
 
 A function for one dtype has it at the end of its name (``exp_f32``), one for a kind of dtypes the kind (``mod_i``).
-Where there is none, the C library's function of that name is called.
+A name that has none for the dtype at hand cannot be compiled.
 """
 
 # The names that are built in mean nothing to Python, so no checker can follow them here.

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import math
-
-import numpy as np
-
-__all__ = ["SOURCE", "erfinv", "fold_sum", "threefry2x32"]
+__all__ = ["SOURCE"]
 
 # fold_sum is an addition that may be reordered: the one liberty that sums take, so that they vectorize.
 SOURCE = """
@@ -83,7 +79,3 @@ def threefry2x32(k0, k1, c0, c1, word):
         x1 = np.uint32(x1 + second + np.uint32(group + 1))
     return x0 if word == 0 else x1
 """
-
-_namespace: dict[str, object] = {"np": np, "math": math}
-exec(compile(SOURCE, "<defnpy prelude>", "exec"), _namespace)
-fold_sum, erfinv, threefry2x32 = (_namespace[n] for n in ("fold_sum", "erfinv", "threefry2x32"))
