@@ -83,11 +83,8 @@ def _counters(shape: shapes.Shape) -> tuple[Any, Any]:
     total = shapes.size(shape)
     if total > 2**32:
         raise Mismatch(f"{total} random numbers from one key are more than 2**32", hint="split the key")
-    low: Any = np.uint32(0)
-    for axis, stride in enumerate(shapes.strides(shape)):
-        # Positions below 2**32 need no high word; beyond, 64-bit arithmetic would be needed.
-        low = linear.iota(shape=shape, axis=axis, dtype=uint32) * np.uint32(stride) + low
-    return np.uint32(0), low
+    # Positions below 2**32 need no high word; beyond, 64-bit arithmetic would be needed.
+    return np.uint32(0), linear.iota(shape=shape, axis=None, dtype=uint32)
 
 
 @function

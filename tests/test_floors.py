@@ -48,7 +48,7 @@ LATE_FUNCTIONS = {
         "defnpy/backends/cpu/compile.py",
         "build",
     ): "LLVM and Numba, one of two renderers, come when they compile a kernel",
-    ("defnpy/backends/cpu/compile.py", "_addresses"): "the same: some kernels call helpers that Numba registers",
+    ("defnpy/backends/cpu/compile.py", "_linked"): "the same: some kernels call helpers that Numba registers",
     ("defnpy/backends/cpu/machine.py", "_processor"): "LLVM knows the processor where the system does not say",
 }
 

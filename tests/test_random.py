@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+
 import numpy as np
 import pytest
 
@@ -337,3 +339,13 @@ def test_what_is_refused(call, kind, text):
     with pytest.raises(kind) as caught:
         call()
     assert text in caught.value.what and __file__ in caught.value.where
+
+
+def test_another_shape_compiles_nothing_new() -> None:
+    """The counters are positions in row-major order, whatever the shape."""
+    compiler = importlib.import_module("defnpy.backends.cpu.compile")
+    dp.defn(lambda key: dp.random.normal(key, (31, 7)), backend="cpu")(KEY)
+    known = dict(compiler._loaded)
+    for shape in ((217,), (7, 31), (7, 1, 31)):
+        dp.defn(lambda key, shape=shape: dp.random.normal(key, shape), backend="cpu")(KEY)
+    assert compiler._loaded == known

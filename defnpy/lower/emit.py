@@ -263,7 +263,8 @@ class _Emitter:
         return self._load(base, self._flat(node, index), node.dtype)
 
     def _position(self, node: Expr, index: tuple[Index, ...]) -> tuple[Operand, int]:
-        along = index[node.kwargs["axis"]]
+        axis = node.kwargs["axis"]
+        along = self._flat(node, index) if axis is None else index[axis]
         if not along:
             return Literal(node.dtype, node.dtype.type(0)), 0
         name, depth = self._fresh(node), self._depth(along)
@@ -478,6 +479,5 @@ class _Emitter:
 
 def _counted(indices: Expr, index: tuple[Index, ...], length: int) -> Index | None:
     """The index itself where a gather counts along an axis: it needs no bounds check."""
-    if indices.op.name != "iota" or indices.shape[indices.kwargs["axis"]] > length:
-        return None
-    return index[indices.kwargs["axis"]]
+    axis = indices.kwargs["axis"] if indices.op.name == "iota" else None
+    return None if axis is None or indices.shape[axis] > length else index[axis]

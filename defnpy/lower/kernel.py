@@ -323,10 +323,9 @@ def collapse(body: list[Statement], products: dict[str, tuple[str, ...]]) -> lis
 
 def _flat(outer: Loop, inner: Loop) -> bool:
     """Whether ``outer.variable`` always appears as the more significant digit of ``inner.variable``."""
-    if any(isinstance(s, Position) and _mentions(s.index, outer, inner) for s in walk(inner.body)):
-        return False
     parts = tuple(_digits(inner.size))
-    for index in _indices(inner.body):
+    positions = [s.index for s in walk(inner.body) if isinstance(s, Position)]
+    for index in [*_indices(inner.body), *positions]:
         outers = [t for t in index if t.variable == outer.variable]
         inners = [t for t in index if t.variable == inner.variable]
         if not outers and not inners:
@@ -338,17 +337,13 @@ def _flat(outer: Loop, inner: Loop) -> bool:
     return True
 
 
-def _mentions(index: Index, outer: Loop, inner: Loop) -> bool:
-    return any(t.variable in (outer.variable, inner.variable) for t in index)
-
-
 def _digits(size: str) -> list[str]:
     """The sizes in a product's name: ``n0n1`` is n0 times n1."""
     return re.findall(r"[mn]\d+", size) or [size]
 
 
 def _without(statement: Statement, variable: str) -> Statement:
-    if isinstance(statement, (Load, Store, FoldStore)):
+    if isinstance(statement, (Load, Store, FoldStore, Position)):
         return replace(statement, index=tuple(t for t in statement.index if t.variable != variable))
     if isinstance(statement, Loop):
         return Loop(statement.variable, statement.size, [_without(s, variable) for s in statement.body])

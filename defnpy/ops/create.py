@@ -26,7 +26,7 @@ _words = uniform(0, 2**32 - 1, "u")
     not_differentiable="random bits are no function to differentiate",
     batch=lambda batched, *x, word: threefry2x32(*aligned(batched, x), word=word),
     convert=one_dtype,
-    scalar="threefry2x32({k0}, {k1}, {c0}, {c1}, {word})",
+    scalar="threefry2x32({k0}, {k1}, {c0}, {c1})[{word}]",
     cases=[
         Case(lambda rng, dtype: [_words.draw(rng, dtype, s) for s in ((), (), (2, 3), (3,))], {"word": 0}),
         Case(lambda rng, dtype: [_words.draw(rng, dtype, s) for s in ((), (), (), (5,))], {"word": 1}),

@@ -374,23 +374,31 @@ def concat_(*xs, axis=0):
     family="iota",
     normalize=lambda *, shape, axis=0, dtype=None: {
         "shape": shapes.as_shape(shape),
-        "axis": shapes.normalize_axis(axis, len(shapes.as_shape(shape))),
+        "axis": None if axis is None else shapes.normalize_axis(axis, len(shapes.as_shape(shape))),
         "dtype": np.dtype("int64") if dtype is None else as_dtype(dtype),
     },
     infer=lambda *, shape, axis, dtype: Aval(shape, dtype),
     vjp=None,
     not_differentiable="it has no operands",
     batch=lambda *operands, **params: iota(**params),
-    cases=[Case(lambda rng, dtype: [], {"shape": (2, 3), "axis": 1, "dtype": "float32"})],
+    cases=[
+        Case(lambda rng, dtype: [], {"shape": (2, 3), "axis": 1, "dtype": "float32"}),
+        Case(lambda rng, dtype: [], {"shape": (2, 3), "axis": None, "dtype": "int32"}),
+    ],
 )
 def iota(*, shape, axis=0, dtype=None):
-    """Each element is its own position along ``axis``.
+    """Each element is its own position along ``axis``; with None, among all elements in row-major order.
 
     >>> import defnpy as dp
     >>> dp.iota(shape=(2, 3), axis=1)
     Tensor([[0, 1, 2],
             [0, 1, 2]], dtype=int64)
+    >>> dp.iota(shape=(2, 3), axis=None)
+    Tensor([[0, 1, 2],
+            [3, 4, 5]], dtype=int64)
     """
     shape, dtype = shapes.as_shape(shape), np.dtype("int64") if dtype is None else dtype
+    if axis is None:
+        return np.arange(shapes.size(shape), dtype=as_dtype(dtype)).reshape(shape)
     along = np.arange(shape[axis], dtype=as_dtype(dtype)).reshape([-1 if a == axis else 1 for a in range(len(shape))])
     return np.broadcast_to(along, shape)

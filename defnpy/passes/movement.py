@@ -5,10 +5,12 @@ They give the same numbers to the bit, but for the order in which a sum is taken
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import numpy as np
 
+from .. import shapes
 from ..dtypes import DType
 from ..ir.expr import Expr
 from ..ir.trace import Trace
@@ -233,7 +235,9 @@ def one_element(trace: Trace, node: Expr) -> Any:
     (x,) = node.args
     starts = node.kwargs["starts"]
     if x.op.name == "iota":
-        return broadcast_to(x.dtype.type(starts[x.kwargs["axis"]]), shape=node.shape)
+        axis = x.kwargs["axis"]
+        place = starts[axis] if axis is not None else sum(map(operator.mul, starts, shapes.strides(x.shape)))
+        return broadcast_to(x.dtype.type(place), shape=node.shape)
     if x.op.name == "broadcast_to":
         (base,) = x.args
         return reshape(_element(base, starts), shape=node.shape)

@@ -126,7 +126,7 @@ def test_steps_for_different_numbers_of_threads_in_a_row(monkeypatch: pytest.Mon
 def test_a_part_is_taken_of_the_job_that_it_belongs_to() -> None:
     """Job, number of parts and next part are one word: read apart, a worker could take a part of the next job for one
     of this job and do it twice, as an early version did."""
-    text = native._text()
+    text = native.source().text
     assert text.count("load atomic i64, ptr %pool seq_cst") == 2 and "cmpxchg ptr %pool, i64 %job, i64 %next" in text
 
 
@@ -255,7 +255,7 @@ def test_without_workers_the_entry_runs_every_step_alone(monkeypatch: pytest.Mon
     monkeypatch.setattr(native, "_entry", None)
     monkeypatch.setattr(native, "_pool", None)
     monkeypatch.setattr(native, "_retired", [])
-    assert "pthread" not in native._text() and "syscall" not in native._text()
+    assert "pthread" not in native.source().text and "syscall" not in native.source().text
     with dp.config(threads=4, backend="cpu"):
         for found, e in zip(dp.defn(lambda x: (dp.softmax(x), dp.sum(x, axis=0)))(LARGE), expected, strict=True):
             np.testing.assert_array_equal(found, e)

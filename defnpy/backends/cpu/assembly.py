@@ -75,6 +75,7 @@ def assemble(kernel: Kernel, symbol: str) -> str:
         bodies.append(_Assembler(kernel, f"{symbol}_whole", bodies[0].blocks))
         texts.append(bodies[1].function())
     declarations = dict.fromkeys(line for body in bodies for line in body.code.declarations)
+    texts += [text for body in bodies for text in body.code.functions.values()]
     hints = [MASKED, *[hint for body in bodies for hint in body.hints]]
     whole = entry(symbol, [body.symbol for body in bodies], kernel.buffers, len(kernel.sizes))
     return "\n".join([*declarations, *texts, whole, *hints]) + "\n"
@@ -147,7 +148,7 @@ class _Assembler:
     def __init__(self, kernel: Kernel, symbol: str, blocks: int = 0, hopeful: bool = False) -> None:
         self.kernel = kernel
         self.symbol = symbol
-        self.code = Instructions(hopeful=hopeful)
+        self.code = Instructions(hopeful=hopeful, symbol=symbol, inline=False)
         self.values: dict[str, Value] = {size: Value(f"%{self._size(i)}", INDEX) for i, size in enumerate(kernel.sizes)}
         self.buffers = {b.name: (f"%b{i}", b.dtype) for i, b in enumerate(kernel.buffers)}
         self.totals: dict[str, Value] = {}  # accumulators: the stack slot of each
@@ -192,8 +193,11 @@ class _Assembler:
         self.code.lines.append(f"{label}:")
         self.block = label
 
-    def _run(self, body: list[Statement]) -> None:
+    def _run(self, body: list[Statement], repeated: bool = False) -> None:
+        """repeated: whether it is the body of a loop, which LLVM vectorizes if nothing in it branches."""
+        straight = repeated and not any(isinstance(s, (Loop, While, Bound)) for s in body)
         for statement in body:
+            self.code.inline = straight
             if isinstance(statement, Loop):
                 self._loop(statement)
             elif isinstance(statement, While):
@@ -236,9 +240,9 @@ class _Assembler:
         elif turns:
             for turn in turns:
                 self.values[outer] = turn
-                self._run(loop.body)
+                self._run(loop.body, repeated=True)
         else:
-            self._run(loop.body)
+            self._run(loop.body, repeated=True)
         self._line(f"%next{n} = add nuw nsw i64 %i{n}, {rows}")
         self._line(f"%more{n} = icmp slt i64 %next{n}, {last}")
         innermost = self.blocks == n

@@ -14,10 +14,10 @@ from ...lower.products import Product
 from ...lower.threads import crew
 from ...openblas import library as openblas
 from . import panels
-from .compile import machine_code
+from .compile import Source, machine_code
 from .machine import words
 
-__all__ = ["gemm", "split"]
+__all__ = ["gemm", "sources", "split"]
 
 PARTS = 8  # of a product by BLAS, where results must not depend on the number of threads
 
@@ -102,23 +102,33 @@ done:
 """
 
 
+def sources(product: Product) -> list[Source]:
+    """The modules that a product needs."""
+    dtype = product.node.dtype
+    return [_grid(dtype)] + ([_panels(dtype, panels.shape_of(product))] if panels.suits(product) else [])
+
+
 @functools.cache
-def gemm(dtype: DType) -> int:
-    """The address of the step function of products of ``dtype``, of the kernels' common signature."""
+def _grid(dtype: DType) -> Source:
     buffers = words("buffers", dict.fromkeys("abc", "ptr"))
     loads = words("sizes", {f"n{i}": "i64" for i in range(_SIZES)})
-    return machine_code(_GRID.format(t=_TYPES[str(dtype)], loads=loads, buffers=buffers), ("gemm",))[0]
+    return Source(_GRID.format(t=_TYPES[str(dtype)], loads=loads, buffers=buffers), ("gemm",))
+
+
+@functools.cache
+def _panels(dtype: DType, shape: panels.Shape) -> Source:
+    return Source(panels.text("multiply", dtype, shape), ("multiply",))
+
+
+def gemm(dtype: DType) -> int:
+    """The address of the step function of products of ``dtype``, of the kernels' common signature."""
+    return machine_code(_grid(dtype))[0]
 
 
 @functools.cache
 def _blas(dtype: DType) -> int:
     function = getattr(openblas(), _C_NAMES[str(dtype)])
     return int(ctypes.cast(function, ctypes.c_void_p).value or 0)
-
-
-@functools.cache
-def _panels(dtype: DType, shape: panels.Shape) -> int:
-    return machine_code(panels.text("multiply", dtype, shape), ("multiply",))[0]
 
 
 def split(product: Product, threads: int) -> tuple[list[int], int, int, int]:
@@ -129,7 +139,7 @@ def split(product: Product, threads: int) -> tuple[list[int], int, int, int]:
     """
     left, right, dtype = product.left, product.right, product.node.dtype
     ours = panels.suits(product)
-    multiply = _panels(dtype, panels.shape_of(product)) if ours else _blas(dtype)
+    multiply = machine_code(_panels(dtype, panels.shape_of(product)))[0] if ours else _blas(dtype)
     extents = (product.m, product.n, product.outer)
     grains = (4, panels.columns(dtype), 1)
     shared = 2 if product.outer > 1 else int(product.n > product.m and product.n >= 8 * grains[1])

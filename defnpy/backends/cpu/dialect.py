@@ -58,7 +58,7 @@ FUNCTIONS = {
     "atan2": "np.arctan2({0}, {1})",
     "erf": "math.erf({0})",
     "erfc": "math.erfc({0})",
-    "threefry2x32": "threefry2x32({0}, {1}, {2}, {3}, {4})",
+    "threefry2x32": "threefry2x32({0}, {1}, {2}, {3})",
 }
 
 # What integers need beside: the shifts and quotients that the machine leaves open, as NumPy closes them.
@@ -115,14 +115,16 @@ class _Spell(ast.NodeTransformer):
             return ast.parse(number(math.inf, self.dtype), mode="eval").body
         return node
 
+    def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
+        node.value = self.visit(node.value)  # the number of a result has no dtype
+        return node
+
     def visit_Call(self, node: ast.Call) -> ast.AST:
         assert isinstance(node.func, ast.Name)
         template = _INTEGER.get((node.func.id, self.dtype.kind)) or FUNCTIONS[node.func.id]
         template = template.replace("BITS", number(8 * self.dtype.itemsize, self.dtype))
         template = template.replace("ONE", number(1, self.dtype)).replace("ZERO", number(0, self.dtype))
-        # An integer literal among the arguments is a static parameter, not a number of the operands' dtype.
-        static = node.func.id == "threefry2x32"
-        arguments = [a if static and isinstance(a, ast.Constant) else self.visit(a) for a in node.args]
+        arguments = [self.visit(a) for a in node.args]
         return ast.parse(template.format(*[f"({ast.unparse(a)})" for a in arguments]), mode="eval").body
 
 

@@ -80,14 +80,23 @@ _PYTHON: dict[type, Callable[[Any, Any], Any]] = {
     ast.Gt: operator.gt, ast.GtE: operator.ge,
 }  # fmt: skip
 _INTRINSICS = {"sqrt", "floor", "ceil", "trunc", "rint", "fma", "copysign"}
-_BUILT_IN = {*_INTRINSICS, "abs", "as_int", "as_float", "invert", "fmod", "quotient", "rest", "ushr", "likely"}
+_INTEGERS = {"quotient", "rest", "ushr", "rotate", "invert"}
+_BUILT_IN = {*_INTRINSICS, *_INTEGERS, "abs", "as_int", "as_float", "fmod", "likely"}
+_LONG = {"threefry2x32"}  # functions of many instructions, of integers alone, which hold LLVM up in a loop
 _CASTS = {name: np.dtype(name) for name in "float32 float64 int32 int64 uint32 uint64".split()}
 
 
 @dataclass
 class Instructions:
-    """Straight-line code under construction: every method appends to ``lines`` and returns the value."""
+    """Straight-line code under construction: every method appends to ``lines`` and returns the value.
 
+    symbol: what the names of functions begin with. inline: whether long ones of the dialect are written out, so that
+    LLVM can vectorize the loop around them; else they are called.
+    """
+
+    symbol: str = ""
+    inline: bool = True
+    functions: dict[str, str] = field(default_factory=dict)  # those that are called, by name
     declarations: dict[str, None] = field(default_factory=dict)  # of intrinsics
     lines: list[str] = field(default_factory=list)
     count: int = 0
@@ -206,6 +215,8 @@ class Instructions:
         if name in ("quotient", "rest"):
             kind = ("u" if x.dtype.kind == "u" else "s") + ("div" if name == "quotient" else "rem")
             return self.emit(f"{kind} {llvm_type(x.dtype)} {x.text}, {args[1].text}", x.dtype)
+        if name == "rotate":
+            return self.intrinsic(f"llvm.fshl.{llvm_type(x.dtype)}", [x, *args], x.dtype)
         assert name == "ushr"
         return self.emit(f"lshr {llvm_type(x.dtype)} {x.text}, {args[1].text}", x.dtype)
 
@@ -231,7 +242,28 @@ class Instructions:
         function = mathematics.find(name, given)
         if function is None:
             raise NotImplementedError(f"{name} of {given} in the scalar dialect")
+        if name in _LONG and not self.inline:
+            return self._called(name, function, [a if isinstance(a, Value) else literal(a, given) for a in args])
         return _Walker(self, {}, given).function(function, args)
+
+    def _called(self, name: str, function: Callable[..., Any], args: Sequence[Value]) -> tuple[Value, ...]:
+        """The two results of a function of integers, which are of the operands' dtype."""
+        dtype = args[0].dtype
+        kind = llvm_type(dtype)
+        pair = f"{{ {kind}, {kind} }}"
+        symbol = f"{self.symbol}_{name}_{dtype}"
+        if symbol not in self.functions:
+            given = [Value(f"%x{i}", dtype) for i in range(len(args))]
+            inside = Instructions(declarations=self.declarations)
+            first, second = _Walker(inside, {}, dtype).function(function, given)
+            half = inside.emit(f"insertvalue {pair} poison, {kind} {first.text}, 0", dtype)
+            whole = inside.emit(f"insertvalue {pair} {half.text}, {kind} {second.text}, 1", dtype)
+            parameters = ", ".join(f"{kind} {x.text}" for x in given)
+            head = f"define internal {pair} @{symbol}({parameters}) noinline nounwind willreturn memory(none) {{"
+            self.functions[symbol] = "\n".join([head, *inside.lines, f"  ret {pair} {whole.text}", "}"])
+        arguments = ", ".join(f"{kind} {a.text}" for a in args)
+        both = self.emit(f"call {pair} @{symbol}({arguments})", dtype)
+        return tuple(self.emit(f"extractvalue {pair} {both.text}, {i}", dtype) for i in (0, 1))
 
 
 @functools.lru_cache(maxsize=4096)

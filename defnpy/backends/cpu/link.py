@@ -21,7 +21,7 @@ from ...lower.fuse import VIEWS
 from ...lower.memory import ALIGNMENT
 from ...lower.program import CallStep, KernelStep, ProductStep, Program
 from ..base import Array
-from . import blas, loops
+from . import blas, loops, native
 from .compile import Function, functions
 from .native import Launch, Step, Steps
 
@@ -59,7 +59,9 @@ class Linked:
         keys += [names[n] for n in called]
         self.slots = {key: i for i, key in enumerate(keys)}
         kernels = [s for s in program.steps if isinstance(s, KernelStep)]
-        self.functions: list[Function] = functions([s.emitted.kernel for s in kernels])
+        products = [s.product for s in program.steps if isinstance(s, ProductStep)]
+        written = [native.source(), *[source for product in products for source in blas.sources(product)]]
+        self.functions: list[Function] = functions([s.emitted.kernel for s in kernels], written)
         self.kernels = kernels
         address = dict(zip(map(id, kernels), self.functions, strict=True))
         self.segments = [Segment()]

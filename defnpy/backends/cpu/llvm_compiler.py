@@ -1,11 +1,17 @@
 """LLVM: from a module's text to machine code, and to addresses where ``image`` does not understand the code.
 
 Imported when something must be compiled: a process that finds all its kernels on disk works without it.
+
+Several threads may compile at once. LLVM allows that for modules of different contexts, each with a target machine of
+its own. llvmlite lets one thread at a time into LLVM, for Numba's modules share a context; the two calls that take all
+the time go past that lock.
 """
 
 from __future__ import annotations
 
+import ctypes
 import functools
+import threading
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -15,19 +21,32 @@ __all__ = ["compile_module", "load", "processor", "target_machine"]
 _engines: list[Any] = []  # they own the machine code
 
 
-@functools.cache
+_own = threading.local()
+
+
 def target_machine() -> Any:
-    """This processor."""
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    return llvm.Target.from_default_triple().create_target_machine(
-        cpu=llvm.get_host_cpu_name(),
-        features=llvm.get_host_cpu_features().flatten(),
-        opt=3,
-        reloc="pic",
-        codemodel="small",
-        jit=True,
-    )
+    """This processor, for the thread that asks."""
+    if not hasattr(_own, "machine"):
+        llvm.initialize_native_target()
+        llvm.initialize_native_asmprinter()
+        _own.machine = llvm.Target.from_default_triple().create_target_machine(
+            cpu=llvm.get_host_cpu_name(),
+            features=llvm.get_host_cpu_features().flatten(),
+            opt=3,
+            reloc="pic",
+            codemodel="small",
+            jit=True,
+        )
+    return _own.machine
+
+
+@functools.cache
+def _unlocked(name: str) -> Any:
+    """A function of llvmlite's library, without the lock."""
+    locked = getattr(llvm.ffi.lib, name)
+    function = getattr(ctypes.CDLL(llvm.ffi.lib._name), name)
+    function.argtypes, function.restype = locked.argtypes, locked.restype
+    return function
 
 
 def processor() -> tuple[str, set[str]]:
@@ -38,7 +57,7 @@ def processor() -> tuple[str, set[str]]:
 
 def compile_module(text: str, level: int = 3) -> bytes:
     """The object file of a module for this processor; level 3 vectorizes, 0 takes the module as it is."""
-    module = llvm.parse_assembly(text)
+    module = llvm.parse_assembly(text, llvm.create_context())
     machine = target_machine()
     module.triple = machine.triple
     module.data_layout = str(machine.target_data)
@@ -46,8 +65,20 @@ def compile_module(text: str, level: int = 3) -> bytes:
     tuning.loop_vectorization = level == 3
     tuning.slp_vectorization = False
     builder = llvm.create_pass_builder(machine, tuning)
-    builder.getModulePassManager().run(module, builder)
-    return bytes(machine.emit_object(module))
+    _unlocked("LLVMPY_RunNewModulePassManager")(builder.getModulePassManager(), module, builder)
+    return _object_file(machine, module)
+
+
+def _object_file(machine: Any, module: Any) -> bytes:
+    lib = llvm.ffi.lib
+    with llvm.ffi.OutputString() as error:
+        buffer = _unlocked("LLVMPY_TargetMachineEmitToMemory")(machine, module, 1, error)
+        if not buffer:
+            raise RuntimeError(str(error))
+    try:
+        return ctypes.string_at(lib.LLVMPY_GetBufferStart(buffer), lib.LLVMPY_GetBufferSize(buffer))
+    finally:
+        lib.LLVMPY_DisposeMemoryBuffer(buffer)
 
 
 def load(objects: list[bytes], symbols: list[str]) -> list[int]:

@@ -19,7 +19,7 @@ from ...ops.mark import stop_grad
 from ...shapes import DYNAMIC
 from ..base import Array
 from . import native
-from .compile import machine_code
+from .compile import Source, machine_code
 from .machine import words
 
 __all__ = ["parts_of", "runner"]
@@ -30,7 +30,8 @@ _MOVER = {"slot": "ptr", "base": "i64", "stride": "i64", "mask": "i64", "ahead":
 _ENDLESS = 2**62
 _ROWS = 64  # of a tape of unknown length, at first
 
-_TEXT = f"""
+_SOURCE = Source(
+    f"""
 ; Run the iterations from %first on, until the test says no or %limit is reached. The number of the next one is left in
 ; the words. The result is 0 or the status of a step that failed; then %failed is 1 if it was one of the body.
 define i64 @loop(ptr %words) {{
@@ -85,13 +86,15 @@ fail:
 end:
   ret i64 0
 }}
-"""
+""",
+    ("loop",),
+)
 
 
 @functools.cache
 def _loop() -> tuple[Any, int]:
     """The native loop, and the address of the native entry that it calls."""
-    (address,) = machine_code(_TEXT, ("loop",))
+    (address,) = machine_code(_SOURCE)
     entry = ctypes.cast(native.run(), ctypes.c_void_p).value
     assert entry is not None
     return ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p)(address), entry

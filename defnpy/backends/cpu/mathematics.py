@@ -6,8 +6,8 @@ number takes the dtype of the operand that it meets. Built in are
 
 * ``fma copysign sqrt floor ceil trunc rint abs fmod``,
 * the conversions ``float32 float64 int32 int64 uint32 uint64``, and ``as_int`` and ``as_float``: the same bits,
-* for integers ``quotient`` and ``rest``, towards zero, whose divisor must not be 0, and ``ushr``, a shift that brings
-  zeros,
+* for integers ``quotient`` and ``rest``, towards zero, whose divisor must not be 0, ``ushr``, a shift that brings
+  zeros, and ``rotate``, one that brings back what it takes out,
 * ``width``: the bits of a dtype, a known number.
 
 Elementary functions stand in ``exponentials``, ``angles`` and ``normal``, the rest here.
@@ -149,15 +149,15 @@ def nextafter_f(x, y):
 # -- random bits ----------------------------------------------------------------------------------------------------
 
 
-def threefry2x32(k0, k1, c0, c1, word):
-    """Word 0 or 1 of the counter-based generator of Salmon et al., SC 2011, in 20 rounds."""
+def threefry2x32(k0, k1, c0, c1):
+    """Both words of the counter-based generator of Salmon et al., SC 2011, in 20 rounds."""
     keys = (k0, k1, k0 ^ k1 ^ 0x1BD11BDA)
     x0 = c0 + k0
     x1 = c1 + k1
     for group in range(5):
         for turns in (17, 29, 16, 24) if group % 2 else (13, 15, 26, 6):
             x0 = x0 + x1
-            x1 = ((x1 << turns) | (x1 >> (32 - turns))) ^ x0
+            x1 = rotate(x1, turns) ^ x0
         x0 = x0 + keys[(group + 1) % 3]
         x1 = x1 + keys[(group + 2) % 3] + (group + 1)
-    return x0 if word == 0 else x1
+    return x0, x1

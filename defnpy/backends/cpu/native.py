@@ -23,11 +23,11 @@ from typing import Any
 import numpy as np
 
 from ..base import Array
-from .compile import machine_code
+from .compile import Source, machine_code
 from .machine import words
 from .parts import PARTS, STEP
 
-__all__ = ["Launch", "Pool", "Step", "Steps", "pool", "run", "threaded"]
+__all__ = ["Launch", "Pool", "Step", "Steps", "pool", "run", "source", "threaded"]
 
 # What the native entry reads of a frame, word by word; most: the buffers of the step that has most.
 _FRAME = {"steps": "ptr", "count": "i64", "slots": "ptr", "given": "i64", "made": "i64", "pool": "ptr", "most": "i64"}
@@ -49,9 +49,10 @@ def _addresses(*fields: str) -> str:
     return "\n".join(f"  %{field}_at = getelementptr i8, ptr %pool, i64 {_POOL[field]}" for field in fields)
 
 
-def _text() -> str:
+def source() -> Source:
     """The module."""
-    return PARTS + (_threads() if threaded() else _ALONE) + _steps()
+    text = PARTS + (_threads() if threaded() else _ALONE) + _steps()
+    return Source(text, ("run", "start") if threaded() else ("run",))
 
 
 def threaded() -> bool:
@@ -310,7 +311,7 @@ def _native() -> _Entry:
     global _entry
     with _lock:
         if _entry is None:
-            run_at, *start_at = machine_code(_text(), ("run", "start") if threaded() else ("run",))
+            run_at, *start_at = machine_code(source())
             signature = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
             begin = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)
             _entry = _Entry(signature(run_at), begin(start_at[0]) if start_at else None)

@@ -60,7 +60,7 @@ def erfinv(x):
     return y
 
 
-def threefry2x32(k0, k1, c0, c1, word):
+def threefry2x32(k0, k1, c0, c1):
     k2 = np.uint32(k0 ^ k1 ^ np.uint32(0x1BD11BDA))
     x0 = np.uint32(c0 + k0)
     x1 = np.uint32(c1 + k1)
@@ -77,5 +77,5 @@ def threefry2x32(k0, k1, c0, c1, word):
         first, second = (k1, k2) if group % 3 == 0 else (k2, k0) if group % 3 == 1 else (k0, k1)
         x0 = np.uint32(x0 + first)
         x1 = np.uint32(x1 + second + np.uint32(group + 1))
-    return x0 if word == 0 else x1
+    return x0, x1
 """
