@@ -30,7 +30,7 @@ from .source import capture, quote
 from .tensor import Tensor, wrap
 from .transforms.captures import watch
 from .transforms.python import rewritten
-from .transforms.stage import filled, is_tensor, parameter_names, stage, strengthen
+from .transforms.stage import REGISTER, filled, is_tensor, keeps_tensors, parameter_names, stage, strengthen
 
 __all__ = ["CacheInfo", "Defn", "RecompileWarning", "clear_cache", "defn"]
 
@@ -226,7 +226,9 @@ class Defn(Generic[P, R]):
                 )
         bad = next(leaf for leaf in leaves if type(leaf).__hash__ is None)
         return TraceError(
-            f"{self.__name__}: {type(bad).__name__} is neither a tensor nor hashable", where=quote(capture())
+            f"{self.__name__}: {type(bad).__name__} is neither a tensor nor hashable",
+            where=quote(capture()),
+            hint=REGISTER if keeps_tensors(bad) else "pass something hashable: a tuple, a frozenset",
         )
 
     def _array_by_keyword(self, name: str) -> Exception:
@@ -244,7 +246,9 @@ class Defn(Generic[P, R]):
         with uncollected():
             compiled = self._compiled(positional, static, key[2][0])
         donated = [i for i, gone in enumerate(self._donated(positional)) if gone] if self._donate else []
-        entry = self._entries[key] = Entry(compiled, watch(self.function), [positional, static], donated)
+        objects = [leaf for leaf in tree.leaves((positional, static)) if not is_tensor(leaf)]
+        watched = watch(self.function, objects)
+        entry = self._entries[key] = Entry(compiled, watched, [positional, static], donated)
         seconds = time.perf_counter() - started
         self._misses += 1
         self._seconds += seconds
@@ -369,8 +373,8 @@ def defn(
     Positional arguments are containers (dicts, lists, tuples, registered dataclasses) of tensors, NumPy arrays and
     Python numbers: they are traced, and new values of the same shapes and dtypes compile nothing. Keyword-only
     arguments are static: any hashable values, each new one compiles anew. Functions and strings among the leaves are
-    static too. Tensors that the function captures from outside become hidden inputs: it always sees their present
-    values. Called from another traced function it is inlined.
+    static too. Tensors that the function captures from outside, attributes of objects among them, become hidden inputs:
+    it always sees their present values. Called from another traced function it is inlined.
 
     donate: names of arguments whose tensors are given away: their memory becomes that of results of the same shape and
     dtype, so that a step ``params -> params`` needs no second copy of them. Using them afterwards is a

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from .errors import DTypeError, Mismatch
+from .source import capture, quote
 
 __all__ = [
     "DEFAULT_FLOAT",
@@ -80,7 +81,11 @@ def as_dtype(value: object) -> DType:
     except TypeError:
         dtype = None
     if dtype is None or dtype not in _SHORT:
-        raise DTypeError(f"{value!r} is not a dtype of defnpy", hint=f"use one of {', '.join(str(d) for d in ALL)}")
+        raise DTypeError(
+            f"{value!r} is not a dtype of defnpy",
+            where=quote(capture()),
+            hint=f"use one of {', '.join(str(d) for d in ALL)}",
+        )
     result: DType = dtype
     return result
 
@@ -112,7 +117,7 @@ def promote(dtypes: Sequence[DType]) -> DType:
         if promoted.kind == "f" and not floats:
             raise Mismatch(
                 f"{result} and {dtype} have no common integer dtype",
-                hint=f"convert one operand: x.astype({'dp.' + str(int64)!s})",
+                hint=f"convert one operand: x.astype(dp.{int64})",
                 error=DTypeError,
             )
         result = promoted
@@ -147,12 +152,13 @@ def cotangent_dtype(dtype: DType) -> DType | None:
     return None if dtype.kind == "b" else DEFAULT_FLOAT
 
 
-def can_cast(source: DType, target: DType) -> bool:
-    """Whether ``source`` promotes to ``target`` in the table (the Array API's ``can_cast``).
+def can_cast(source: object, target: object) -> bool:
+    """Whether ``source``, a dtype or a tensor, promotes to ``target`` in the table (the Array API's ``can_cast``).
 
-    >>> can_cast(int8, int32), can_cast(float64, float32)
+    >>> can_cast(int8, int32), can_cast("float64", "float32")
     (True, False)
     """
+    source, target = as_dtype(getattr(source, "dtype", source)), as_dtype(target)
     try:
         return promote([source, target]) == target
     except Mismatch:

@@ -57,9 +57,11 @@ def as_shape(value: int | Iterable[int]) -> Shape:
         try:
             dims = tuple(operator.index(n) for n in value)  # type: ignore[union-attr]
         except TypeError:
-            raise Mismatch(f"a shape is an int or a sequence of ints, not {value!r}") from None
+            hint = "divide sizes with //" if isinstance(value, float) else ""
+            raise Mismatch(f"a shape is an int or a sequence of ints, not {value!r}", hint) from None
     if any(n < 0 for n in dims):
-        raise Mismatch(f"a shape has no negative sizes: {dims}")
+        hint = "only in reshape does -1 stand for the size that is left" if min(dims) == -1 else ""
+        raise Mismatch(f"a shape has no negative sizes: {dims}", hint)
     if math.prod(dims) > MOST:
         raise Mismatch(f"an array of shape {dims} has more elements than memory can hold")
     return dims
@@ -97,10 +99,22 @@ def broadcast(*shapes: Shape) -> Shape:
             if n != 1 and result[axis] != n:
                 if result[axis] != 1:
                     raise Mismatch(
-                        f"shapes {_and(shapes)} do not broadcast: {result[axis]} and {n} in axis {axis - ndim}"
+                        f"shapes {_and(shapes)} do not broadcast: {result[axis]} and {n} in axis {axis - ndim}",
+                        _with_axes(*sorted(shapes, key=len)) if len(shapes) == 2 else "",
                     )
                 result[axis] = n
     return tuple(result)
+
+
+def _with_axes(short: Shape, long: Shape) -> str:
+    """How axes of size 1 make a shape broadcast with a longer one of whose sizes it has some; empty where none do."""
+    sizes = list(short)
+    index = [":" if sizes and sizes[0] == n and sizes.pop(0) == n else "None" for n in long]
+    if sizes or len(short) in (0, len(long)):
+        return ""
+    first = index.index(":")
+    fitting = tuple(n if place == ":" else 1 for n, place in zip(long, index, strict=True))[first:]
+    return f"give {short} the shape {fitting}: x[{', '.join(index[first:])}]"
 
 
 def broadcast_axes(shape: Shape, target: Shape) -> Axes:
@@ -120,7 +134,9 @@ def normalize_axis(axis: int, ndim: int) -> int:
     except TypeError:
         raise Mismatch(f"an axis is an int, not {axis!r}") from None
     if not -ndim <= index < ndim:
-        raise Mismatch(f"axis {index} does not exist: the tensor has {ndim} {'axis' if ndim == 1 else 'axes'}")
+        count = f"{ndim} {'axis' if ndim == 1 else 'axes'}"
+        hint = f"axes run from 0 to {ndim - 1}, or from -{ndim} to -1" if ndim > 1 else ""
+        raise Mismatch(f"axis {index} does not exist: the tensor has {count}", hint)
     return index % ndim
 
 
@@ -131,7 +147,7 @@ def normalize_axes(axis: int | Sequence[int] | None, ndim: int) -> Axes:
     axes = tuple(axis) if isinstance(axis, (tuple, list)) else (axis,)
     result = tuple(sorted(normalize_axis(a, ndim) for a in axes))
     if len(set(result)) != len(result):
-        raise Mismatch(f"axes {axes} name one axis twice")
+        raise Mismatch(f"axes {axes} name one axis twice", hint=f"axis={tuple(dict.fromkeys(result))} names each once")
     return result
 
 
@@ -154,20 +170,39 @@ def reshape(shape: Shape, target: Sequence[int]) -> Shape:
     if unknown:
         known = size(tuple(n for n in target if n != -1))
         if known == 0 or total % known:
-            raise Mismatch(f"{shape} with {total} elements cannot become {tuple(target)}")
+            hint = "0 elements do not tell which size -1 stands for: write it" if known == total == 0 else ""
+            raise Mismatch(f"{shape} with {total} elements cannot become {tuple(target)}", hint)
         result[unknown[0]] = total // known
     if any(n < 0 for n in result) or size(tuple(result)) != total:
-        raise Mismatch(f"{shape} with {total} elements cannot become {tuple(target)} with {size(tuple(result))}")
+        raise Mismatch(
+            f"{shape} with {total} elements cannot become {tuple(target)} with {size(tuple(result))}",
+            _with_one_open(total, target),
+        )
     return tuple(result)
+
+
+def _with_one_open(total: int, target: Sequence[int]) -> str:
+    """The target with the first of its sizes replaced that -1 makes fit; empty when there is none."""
+    for axis in range(len(target)):
+        others = size((*target[:axis], *target[axis + 1 :]))
+        if min(target) >= 0 and others and total % others == 0:
+            return f"-1 stands for the size that fits: {(*target[:axis], -1, *target[axis + 1 :])}"
+    return ""
 
 
 def concat(shapes: Sequence[Shape], axis: int) -> Shape:
     """The shape of tensors joined along ``axis``."""
     first = shapes[0]
-    for shape in shapes[1:]:
-        if len(shape) != len(first) or any(a != axis and n != first[a] for a, n in enumerate(shape)):
-            raise Mismatch(f"shapes {_and(shapes)} differ outside axis {axis}")
+    if not _joinable(shapes, axis):
+        others = [a for a in range(len(first)) if _joinable(shapes, a)]
+        hint = f"join them along axis={others[0]}" if others else ""
+        raise Mismatch(f"shapes {_and(shapes)} differ outside axis {axis}", hint)
     return (*first[:axis], sum(shape[axis] for shape in shapes), *first[axis + 1 :])
+
+
+def _joinable(shapes: Sequence[Shape], axis: int) -> bool:
+    rest = {(len(shape), *shape[:axis], *shape[axis + 1 :]) for shape in shapes}
+    return len(rest) == 1
 
 
 def slice_length(start: int, stop: int, step: int) -> int:
@@ -339,7 +374,8 @@ def conv(x: Shape, w: Shape, strides: Shape, padding: Pairs, dilation: Shape, gr
 def check_bounds(index: int, length: int, axis: int) -> int:
     """An index counted from the front."""
     if not -length <= index < length:
-        raise Mismatch(f"index {index} is out of bounds for axis {axis} of size {length}", error=IndexingError)
+        hint = f"indices run from 0 to {length - 1}, or from -{length} to -1" if length else "the axis has no elements"
+        raise Mismatch(f"index {index} is out of bounds for axis {axis} of size {length}", hint, IndexingError)
     return index % length
 
 

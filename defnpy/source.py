@@ -49,6 +49,13 @@ class Position(NamedTuple):
         """The source line, stripped, or an empty string when the source is not at hand."""
         return linecache.getline(self.filename, self.line).strip()
 
+    @property
+    def expression(self) -> str:
+        """The source of the expression, or an empty string where Python kept no columns or it takes several lines."""
+        if not 0 <= self.column < self.end_column or self.line != self.end_line:
+            return ""
+        return linecache.getline(self.filename, self.line).encode()[self.column : self.end_column].decode()
+
 
 def capture() -> Location | None:
     """The location of the innermost frame outside the library, or None when there is none."""

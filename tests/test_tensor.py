@@ -286,6 +286,17 @@ def test_methods_are_the_functions():
 # -- the Array API --------------------------------------------------------------------------------------------------
 
 
+def test_round_to_digits(way=lambda f: dp.defn(f, backend="reference")):
+    for f in (lambda x: round(x, 1), way(lambda x: round(x, 1))):
+        assert f(dp.asarray([0.25, 1.26, -0.35], dtype="float64")).tolist() == [0.2, 1.3, -0.4]
+    assert round(dp.asarray(1234.5), -2).item() == 1200.0
+
+
+def test_array_namespace_of_another_version():
+    with pytest.raises(ValueError, match=r"unknown version '1999\.1' of the Array API standard: ask for '2024\.12'"):
+        X.__array_namespace__(api_version="1999.1")
+
+
 def test_array_namespace():
     assert X.__array_namespace__() is dp and X.__array_namespace__(api_version="2024.12") is dp
     namespace = dp.defn(lambda x: x * (x.__array_namespace__() is dp), backend="reference")

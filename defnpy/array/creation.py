@@ -51,12 +51,23 @@ def asarray(obj: Any, /, *, dtype: Any = None, copy: bool | None = None) -> Any:
         try:
             array = np.asarray(obj)
         except ValueError as problem:
-            raise Mismatch(f"the nested lists are ragged: {problem}") from None
+            hint = "make the rows equally long, or keep a list of tensors"
+            raise Mismatch(f"the nested lists are ragged: {problem}", hint) from None
         if array.dtype == object and any(isinstance(leaf, int) and abs(leaf) >= 2**63 for leaf in _flat(obj)):
             large = next(leaf for leaf in _flat(obj) if isinstance(leaf, int) and abs(leaf) >= 2**63)
             raise Mismatch(f"{large} fits no integer dtype", hint="write it as a float", error=DTypeError)
         if array.dtype == object or array.dtype.kind not in "biuf":
-            raise Mismatch(f"{type(obj).__name__} of {array.dtype} holds no numbers", error=DTypeError)
+            what = f"{type(obj).__name__} of {array.dtype} holds no numbers"
+            raise Mismatch(what, hint="tensors hold numbers and booleans", error=DTypeError)
+        if target is not None and target.kind in "iu" and array.dtype.kind in "iu" and array.size:
+            info = np.iinfo(target)
+            for value in (int(array.min()), int(array.max())):
+                if not info.min <= value <= info.max:
+                    raise Mismatch(
+                        f"{value} does not fit {target}",
+                        hint=f"{target} holds {info.min} to {info.max}; np.asarray(x).astype('{target}') wraps around",
+                        error=DTypeError,
+                    )
         if target is None and not hasattr(obj, "__array__") and not hasattr(obj, "__array_interface__"):
             holds_numpy = any(isinstance(leaf, (np.ndarray, np.generic, Tensor)) for leaf in _flat(obj))
             if array.dtype.kind == "f" and not holds_numpy:

@@ -27,12 +27,13 @@ def getitem(x: Any, index: Any) -> Any:
     entries = _expand(index, x.ndim)
     axis = 0
     starts, stops, steps, reverse = [], [], [], []
-    layout: list[str | int] = []  # what each axis of the result is: "new", "index" (all index tensors), or an axis of x
+    # What each axis of the result is: "new", "index" (all index tensors), or an axis of x; and where "..." stands.
+    layout: list[str | int] = []
     advanced: list[tuple[int, Any]] = []
-    has_tensor = any(not isinstance(e, (int, slice)) and e is not None for e in entries)
+    has_tensor = any(not (isinstance(e, (int, slice)) or e is None or e is Ellipsis) for e in entries)
     for entry in entries:
-        if entry is None:
-            layout.append("new")
+        if entry is None or entry is Ellipsis:
+            layout.append("new" if entry is None else "...")
             continue
         n = x.shape[axis]
         start, stop, step = 0, n, 1
@@ -60,7 +61,7 @@ def getitem(x: Any, index: Any) -> Any:
     if reverse:
         x = linear.flip(x, axis=tuple(reverse))
     if not advanced:
-        shape = tuple(1 if entry == "new" else x.shape[entry] for entry in layout)
+        shape = tuple(1 if entry == "new" else x.shape[entry] for entry in layout if entry != "...")
         return x if shape == x.shape else linear.reshape(x, shape=shape)
     return _gather(x, advanced, layout)
 
@@ -84,11 +85,13 @@ def _arrangement(
     x: shapes.Shape, index: shapes.Shape, axes: shapes.Axes, layout: list[str | int]
 ) -> tuple[list[int], shapes.Shape]:
     """How the axes of what was gathered of an ``x``, those of the indices first, are permuted, and the final shape."""
-    # NumPy puts the axes of the index tensors where they stand when they stand together, else in front.
+    # NumPy puts the axes of the index tensors where they stand when they stand together, else in front. A "..." sets
+    # them apart even where it stands for no axis.
     places = [i for i, entry in enumerate(layout) if entry == "index"]
     together = places[-1] - places[0] == len(places) - 1
     order: list[str | int] = [entry for entry in layout if entry != "index"]
     order.insert(places[0] if together else 0, "index")
+    order = [entry for entry in order if entry != "..."]
     rest = [a for a in range(len(x)) if a not in axes]
     permutation: list[int] = []
     final: list[int] = []
@@ -109,7 +112,7 @@ def _in_shape(index: Any, shape: shapes.Shape) -> Any:
 
 
 def _expand(index: Any, ndim: int) -> list[Any]:
-    """One entry per axis of x, and the Nones."""
+    """One entry per axis of x, the Nones, and the ``...``."""
     entries: list[Any] = []
     for entry in index if isinstance(index, tuple) else (index,):
         entries += _entry(entry)
@@ -119,9 +122,8 @@ def _expand(index: Any, ndim: int) -> list[Any]:
     dots = [i for i, e in enumerate(entries) if e is Ellipsis]
     if len(dots) > 1:
         raise Mismatch("an index has at most one '...'", error=IndexingError)
-    at = dots[0] if dots else len(entries)
-    fill = [slice(None)] * (ndim - used)
-    return entries[:at] + fill + entries[at + len(dots) :]
+    at = dots[0] + 1 if dots else len(entries)
+    return entries[:at] + [slice(None)] * (ndim - used) + entries[at:]
 
 
 def _entry(entry: Any) -> list[Any]:
@@ -146,12 +148,13 @@ def _entry(entry: Any) -> list[Any]:
         if array.dtype.kind == "b":
             return [_Places(places, n) for places, n in zip(np.nonzero(array), array.shape, strict=True)]
         if array.dtype.kind not in "iu":
-            raise Mismatch(f"an index is an integer, not {array.dtype}", error=IndexingError)
+            raise Mismatch(f"an index is an integer, not {array.dtype}", "convert it: i.astype(int)", IndexingError)
         return [entry if isinstance(entry, Value) else array]
     try:
         return [operator.index(entry)]
     except TypeError:
-        raise Mismatch(f"{type(entry).__name__} {entry!r} is no index", error=IndexingError) from None
+        hint = "convert it with int(...)" if isinstance(entry, float) else ""
+        raise Mismatch(f"{type(entry).__name__} {entry!r} is no index", hint, IndexingError) from None
 
 
 class _Places:
@@ -300,7 +303,13 @@ def _integers(shape: shapes.Shape, entries: list[Any]) -> tuple[list[tuple[int, 
         return [], []
     advanced: list[tuple[int, Any]] = []
     layout: list[str | int] = []
-    for axis, (n, entry) in enumerate(zip(shape, entries, strict=True)):
+    axis = -1
+    for entry in entries:
+        if entry is Ellipsis:
+            layout.append("...")
+            continue
+        axis += 1
+        n = shape[axis]
         if isinstance(entry, slice):
             if _slice(entry, n) != (0, n, 1, False):
                 return [], []

@@ -31,6 +31,7 @@ _BINARY: dict[str, Callable[[Any, Any], Any]] = {
     "lshift": logic.bitwise_left_shift,
     "rshift": logic.bitwise_right_shift,
 }
+_VERSIONS = ("2021.12", "2022.12", "2023.12", "2024.12")  # of the Array API standard, each a part of the next
 _COMPARISONS = {
     "eq": logic.equal,
     "ne": logic.not_equal,
@@ -218,6 +219,9 @@ def _condition_hint(value: Expr) -> str:
     if not text:  # typed at a prompt: nobody kept the line, but the graph knows what was asked
         condition = _formula(value)
         return f"choose between values: dp.where({condition}, value_if_true, value_if_false)" if condition else _CHOOSE
+    chain = _expression()
+    if isinstance(chain, ast.Compare) and len(chain.ops) > 1:
+        return f"compare one pair at a time: {ast.unparse(_Elementwise().visit(chain))}"
     node = _statement(text)
     if node is None:
         return _CHOOSE
@@ -285,8 +289,25 @@ def _statement(text: str) -> ast.stmt | None:
     return None
 
 
+def _expression() -> ast.expr | None:
+    """The expression at fault, or None when it cannot be read."""
+    location = capture()
+    try:
+        return ast.parse(location.position.expression, mode="eval").body if location is not None else None
+    except SyntaxError:
+        return None
+
+
 class _Elementwise(ast.NodeTransformer):
-    """A condition in the operators that work on tensors: & for and, | for or, ~ for not."""
+    """A condition in the operators that work on tensors: & for and, | for or, ~ for not, and no chains."""
+
+    def visit_Compare(self, node: ast.Compare) -> ast.AST:
+        operands = [node.left, *node.comparators]
+        pairs = [ast.Compare(a, [op], [b]) for a, op, b in zip(operands, node.ops, operands[1:], strict=False)]
+        result: ast.expr = pairs[0]
+        for pair in pairs[1:]:
+            result = ast.BinOp(result, ast.BitAnd(), pair)
+        return result
 
     def visit_BoolOp(self, node: ast.BoolOp) -> ast.AST:
         operator: ast.operator = ast.BitAnd() if isinstance(node.op, ast.And) else ast.BitOr()
@@ -333,8 +354,58 @@ def _numpy_function(self: Any, called: Any, types: Any, args: Any, kwargs: Any) 
     raise TraceError(
         f"np.{called.__name__} cannot take a traced value {self.aval}",
         where=quote(capture()),
-        hint=f"use defnpy's function of that name, if there is one: dp.{called.__name__}(...)",
+        hint=_instead(called.__name__) or f"compute np.{called.__name__} outside, or of functions that defnpy has",
     )
+
+
+def _numpy_array(self: Any, *args: Any, **kwargs: Any) -> NoReturn:
+    raise TraceError(
+        f"NumPy asks for the elements of a traced value {self.aval}",
+        where=quote(capture()),
+        hint=_instead(_called_of("numpy")) or "use defnpy's functions: dp.exp(x) instead of np.exp(x)",
+    )
+
+
+def _float(self: Any) -> NoReturn:
+    raise TraceError(
+        f"float() of a traced value {self.aval}",
+        where=quote(capture()),
+        hint=_instead(_called_of("math")) or _NUMBER,
+    )
+
+
+# What NumPy calls otherwise than the Array API standard.
+_RENAMED = {
+    "absolute": "abs", "amax": "max", "amin": "min", "arccos": "acos", "arccosh": "acosh", "arcsin": "asin",
+    "arcsinh": "asinh", "arctan": "atan", "arctan2": "atan2", "arctanh": "atanh", "array": "asarray",
+    "bitwise_not": "bitwise_invert", "concatenate": "concat", "cumprod": "cumulative_prod", "cumsum": "cumulative_sum",
+    "fabs": "abs", "invert": "bitwise_invert", "left_shift": "bitwise_left_shift", "mod": "remainder", "power": "pow",
+    "right_shift": "bitwise_right_shift", "true_divide": "divide",
+}  # fmt: skip
+_public: list[Any] = []  # the public namespace, once it exists
+
+
+def _called_of(module: str) -> str:
+    """The name of the function of a module that the expression at fault calls, or an empty string."""
+    node = _expression()
+    function = node.func if isinstance(node, ast.Call) else None
+    if isinstance(function, ast.Attribute) and isinstance(function.value, ast.Name):
+        owner = variable(function.value.id)
+        return function.attr if getattr(owner, "__name__", None) == module else ""
+    return ""
+
+
+def _instead(name: str) -> str:
+    """The way out of a call of NumPy's or Python's function of that name, or an empty string when there is none."""
+    own = _RENAMED.get(name, name)
+    if not name or not callable(getattr(_public[0], own, None)):
+        return ""
+    node = _expression()
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == name:
+        before = ast.unparse(node)
+        node.func = ast.Attribute(ast.Name("dp"), own)
+        return f"use defnpy's function: {ast.unparse(node)} instead of {before}"
+    return f"use defnpy's function: dp.{own}(...)"
 
 
 _NUMBER = (
@@ -367,7 +438,7 @@ def _range_hint() -> str:
 _REFUSED_BY_EXPR: dict[str, Any] = {
     "__bool__": _bool,
     "__int__": _number("int"),
-    "__float__": _number("float"),
+    "__float__": _float,
     "__complex__": _number("complex"),
     "__index__": _index,
     "item": _number("item"),
@@ -376,9 +447,7 @@ _REFUSED_BY_EXPR: dict[str, Any] = {
     "__contains__": _refuse("``in`` asks for the elements", "compare them all: dp.any(x == value)"),
     "__len__": _len,
     "__iter__": _iterate,
-    "__array__": _refuse(
-        "NumPy asks for the elements", "use the function of that name in defnpy: dp.exp(x) instead of np.exp(x)"
-    ),
+    "__array__": _numpy_array,
     "__array_function__": _numpy_function,
     "__dlpack__": _refuse("DLPack asks for the elements", "return the value and convert it outside"),
 }
@@ -390,8 +459,11 @@ def _expr_repr(self: Any) -> str:
 
 def fill(namespace: Any) -> None:
     """Put the operators and methods on values; ``namespace`` is what ``__array_namespace__`` answers."""
+    _public[:] = [namespace]
 
-    def array_namespace(self: Any, /, *, api_version: Any = None) -> Any:
+    def array_namespace(self: Any, /, *, api_version: str | None = None) -> Any:
+        if api_version not in (None, *_VERSIONS):
+            raise ValueError(f"unknown version {api_version!r} of the Array API standard: ask for {_VERSIONS[-1]!r}")
         return namespace
 
     put = _put
@@ -405,7 +477,7 @@ def fill(namespace: Any) -> None:
     for name, unary in {"neg": e.negative, "abs": e.abs_, "invert": logic.bitwise_invert}.items():
         put(Value, f"__{name}__", _unary(unary))
     put(Value, "__pos__", lambda self: self)
-    put(Value, "__round__", lambda self: e.round_(self))
+    put(Value, "__round__", _round)
     put(Value, "__divmod__", lambda self, other: (e.floor_divide(self, other), e.remainder(self, other)))
     put(Value, "__rdivmod__", lambda self, other: (e.floor_divide(other, self), e.remainder(other, self)))
     put(Value, "__hash__", object.__hash__)
@@ -418,6 +490,10 @@ def fill(namespace: Any) -> None:
     for name, method in _REFUSED_BY_EXPR.items():
         put(Expr, name, method)
     put(Expr, "__repr__", _expr_repr)
+
+
+def _round(self: Any, digits: int = 0) -> Any:
+    return e.round_(self) if digits == 0 else e.round_(self * 10.0**digits) / 10.0**digits
 
 
 def _unary(operation: Any) -> Any:

@@ -186,6 +186,7 @@ def aval_of(value: Any) -> Aval:
     if isinstance(value, (bool, int, float)):  # a subclass of one of them
         return Aval((), scalar_kind(value), weak=True)
     hint = "make one with dp.asarray(...)" if isinstance(value, (list, tuple)) else ""
+    hint = "ask whether something is None with `is`: x is None" if value is None else hint
     raise Mismatch(f"{_describe(value)} is not a tensor", hint=hint, error=DTypeError)
 
 

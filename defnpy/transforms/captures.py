@@ -1,7 +1,8 @@
 """What a function reads from around it: found when it is traced, looked at again on every call.
 
 The names that the function's code mentions (closure cells, globals of its module), and those of the user's functions
-that it calls, lambdas and comprehensions in it included. Attributes (``config.rate``) are not followed.
+that it calls, lambdas and comprehensions in it included. Of the user's objects among those and among the arguments
+(``self``, ``config.rate``), the attributes that any of this code names; of packages that are installed, none.
 """
 
 from __future__ import annotations
@@ -9,10 +10,12 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable, Iterator
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import is_
-from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
+from types import BuiltinFunctionType, CodeType, FunctionType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -27,6 +30,8 @@ __all__ = ["Watched", "watch"]
 _CONTAINERS = (dict, list, tuple)
 _ARRAYS = (Tensor, np.ndarray)
 _NUMBERS = (int, float, str, np.generic)
+_GONE = (NameError, KeyError, ValueError, AttributeError)  # what a reader says of a variable that is no longer there
+_INSTALLED = os.path.dirname(os.__file__), os.path.dirname(os.path.dirname(np.__file__))  # with Python, with NumPy
 
 
 @dataclass
@@ -47,7 +52,7 @@ class Watched:
         """Whether a quick look finds what was there; another program may fit all the same: see :meth:`values`."""
         try:
             value = self.read()
-        except (NameError, KeyError, ValueError):
+        except _GONE:
             return False
         if value is not self.value:
             return False
@@ -63,7 +68,7 @@ class Watched:
         """
         try:
             value = self.read()
-        except (NameError, KeyError, ValueError):
+        except _GONE:
             return None
         if value is self.value and not self.contains:
             return self.leaves
@@ -91,29 +96,94 @@ def _same(old: Any, new: Any) -> bool:
     return bool(old == new) if isinstance(old, _NUMBERS) else False
 
 
-def watch(function: Callable[..., Any]) -> list[Watched]:
-    """The variables that a function, and the user's functions that it calls, read from around them."""
-    watched: list[Watched] = []
-    seen: set[int] = set()
-    pending: list[Any] = [function]
-    while pending:
-        current = inspect.unwrap(pending.pop())
-        if not isinstance(current, FunctionType) or id(current) in seen:
-            continue
-        seen.add(id(current))
-        for read in _readers(current):
-            try:
-                value = read()
-            except ValueError:
-                continue  # a cell that is not filled yet
-            pending += _users_functions(value)
-            if not isinstance(value, (type, ModuleType, BuiltinFunctionType)):
-                leaves, structure = tree.flatten(value)
-                contains = structure.type not in (None, type(None))
-                known = isinstance(value, _CONTAINERS) or dataclasses.is_dataclass(value)
-                flat = contains and known and structure.num_nodes == structure.num_leaves + 1
-                watched.append(Watched(read, value, leaves, structure, contains, _items(value) if flat else None))
-    return watched
+def watch(function: Callable[..., Any], arguments: Sequence[Any] = ()) -> list[Watched]:
+    """The variables that a function, and the user's functions that it calls, read from around them.
+
+    arguments: what it is given that is not traced; their attributes count among the variables.
+    """
+    search = _Search([], {}, {}, set())
+    for value in (function, *arguments):
+        search.reach(value)
+    return search.watched
+
+
+@dataclass
+class _Search:
+    """What has been found so far: variables, the user's functions and objects, and the names in the functions' code."""
+
+    watched: list[Watched]
+    functions: dict[int, Any]
+    owners: dict[int, Any]
+    names: set[str]
+
+    def look(self, read: Callable[[], Any]) -> None:
+        """Watch a variable, and what is behind it."""
+        try:
+            value = read()
+        except _GONE:
+            return  # a cell or a slot that is not filled yet
+        leaves, structure = tree.flatten(value)
+        if not isinstance(value, (type, ModuleType, BuiltinFunctionType)):
+            contains = structure.type not in (None, type(None))
+            known = isinstance(value, _CONTAINERS) or dataclasses.is_dataclass(value)
+            flat = contains and known and structure.num_nodes == structure.num_leaves + 1
+            self.watched.append(Watched(read, value, leaves, structure, contains, _items(value) if flat else None))
+        for leaf in leaves:
+            self.reach(leaf)
+
+    def reach(self, value: Any) -> None:
+        """Go on from a leaf: the code of a function, the attributes of an object."""
+        if isinstance(value, MethodType):
+            self.reach(value.__self__)
+        inner = inspect.unwrap(value) if callable(value) else value
+        inner = inner.__func__ if isinstance(inner, MethodType) else inner
+        if isinstance(inner, FunctionType):
+            if id(inner) not in self.functions and not is_own(inner.__code__.co_filename):
+                self.functions[id(inner)] = inner
+                for read in _readers(inner):
+                    self.look(read)
+                self.mention({name for code in _codes(inner.__code__) for name in code.co_names})
+        elif isinstance(value, functools.partial):
+            self.reach(value.func)
+            for leaf in tree.leaves((value.args, value.keywords)):
+                self.reach(leaf)
+        elif id(value) not in self.owners and _is_users(value):
+            self.owners[id(value)] = value
+            for name in sorted(self.names | {"__call__"}):
+                self.attribute(value, name)
+
+    def mention(self, names: set[str]) -> None:
+        """Code that names these has been found."""
+        new = names - self.names
+        self.names |= new
+        for owner in list(self.owners.values()):
+            for name in sorted(new):
+                self.attribute(owner, name)
+
+    def attribute(self, owner: Any, name: str) -> None:
+        """Watch an attribute of an object, if it has one of this name; of a method or a property, its code."""
+        found = inspect.getattr_static(owner, name, self)
+        if found is self:
+            return
+        stored = not isinstance(owner, type) and name in getattr(owner, "__dict__", {})
+        if stored or isinstance(found, MemberDescriptorType) or not hasattr(found, "__get__"):
+            self.look(functools.partial(getattr, owner, name))
+            return
+        code = found.fget if isinstance(found, property) else getattr(found, "__func__", found)
+        code = inspect.unwrap(code) if callable(code) else code
+        if isinstance(code, FunctionType) and not code.__code__.co_filename.startswith(_INSTALLED):
+            self.reach(code)
+
+
+def _is_users(value: Any) -> bool:
+    """Whether a value is an object of the user's, whose attributes may change."""
+    if isinstance(value, (*_ARRAYS, *_NUMBERS)) or not (hasattr(value, "__dict__") or hasattr(value, "__slots__")):
+        return False
+    if isinstance(value, (type, ModuleType)):
+        module = value if isinstance(value, ModuleType) else sys.modules.get(value.__module__)
+        file = getattr(module, "__file__", None)
+        return file is not None and not file.startswith(_INSTALLED) and not is_own(file)
+    return type(value).__module__.partition(".")[0] != __name__.partition(".")[0]
 
 
 def _readers(function: FunctionType) -> Iterator[Callable[[], Any]]:
@@ -130,13 +200,3 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             yield from _codes(constant)
-
-
-def _users_functions(value: Any) -> list[Any]:
-    """The functions among a value's leaves that are not the library's own."""
-    found = []
-    for leaf in tree.leaves(value):
-        inner = inspect.unwrap(leaf) if callable(leaf) else leaf
-        if isinstance(inner, FunctionType) and not is_own(inner.__code__.co_filename):
-            found.append(leaf)
-    return found

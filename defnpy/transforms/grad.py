@@ -18,7 +18,7 @@ from ..ops.linear import broadcast_to, sum_
 from ..source import capture, quote
 from .cotangent import Cotangent, guarded
 from .finite import Facts, facts, is_tame
-from .stage import by_position, is_tensor, operand, parameter_names, stage
+from .stage import REGISTER, by_position, is_tensor, keeps_tensors, operand, parameter_names, stage
 
 __all__ = [
     "Reverse",
@@ -186,14 +186,27 @@ def chosen(
                 hint=f"what is differentiated is an argument of the result: {called}(f)(x)",
             )
         if not -len(args) <= number < len(args):
+            given = f"{len(args)} positional argument" + ("" if len(args) == 1 else "s")
             raise GradientError(
-                f"{called}: there is no argument {number} to differentiate: the call has {len(args)} positional ones",
+                f"{called}: there is no argument {number} to differentiate: the call has {given}",
                 where=quote(capture()),
-                hint="" if args else f"parameters are arguments: {called}(lambda params: ...)(params)",
+                hint="count from 0" if args else f"parameters are arguments: {called}(lambda params: ...)(params)",
             )
+        for leaf in tree.leaves(args[number]):
+            if keeps_tensors(leaf):
+                raise GradientError(
+                    f"{called}: argument {number} holds a {type(leaf).__name__} with tensors in it, "
+                    "which is no container",
+                    where=quote(capture()),
+                    hint=REGISTER,
+                )
     places = tuple(number % len(args) for number in numbers)
     if len(set(places)) != len(places):
-        raise GradientError(f"{called}: argnums {numbers} names an argument twice", where=quote(capture()))
+        raise GradientError(
+            f"{called}: argnums {numbers} names an argument twice",
+            where=quote(capture()),
+            hint=f"name each once: argnums={tuple(dict.fromkeys(places))}",
+        )
 
     def of_chosen(*values: Any) -> Any:
         every = list(args)
@@ -252,6 +265,7 @@ def _check_scalar(function: Any, result: Any, has_aux: bool) -> None:
             raise GradientError(
                 f"grad: with has_aux=True {name} must return (value, aux), not {_kind(result)}",
                 where=quote(capture()),
+                hint="return (loss, everything_else)",
             )
         result = result[0]
     if not is_tensor(result):
@@ -269,7 +283,11 @@ def _check_scalar(function: Any, result: Any, has_aux: bool) -> None:
             hint="reduce it, with dp.sum(...) or dp.mean(...), before returning it",
         )
     if isinstance(result, Expr) and cotangent_dtype(result.dtype) is None:
-        raise GradientError(f"grad: {name} returns a {result.dtype}, which has no derivative", where=place)
+        raise GradientError(
+            f"grad: {name} returns a {result.dtype}, which has no derivative",
+            where=place,
+            hint="return a float: a loss, not a decision",
+        )
 
 
 def _kind(value: Any) -> str:

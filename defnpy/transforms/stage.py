@@ -5,23 +5,28 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from types import FunctionType
 from typing import Any
 
 import numpy as np
 
 from .. import tree
 from ..dtypes import DEFAULT_FLOAT, DType
+from ..errors import TreeError
 from ..ir.aval import Aval
 from ..ir.expr import Expr, Graph, Value
 from ..ir.trace import Trace, aval_of, tracing
 from ..ops.convert import astype, cast
+from ..source import capture, quote
 
 __all__ = [
+    "REGISTER",
     "Staged",
     "by_position",
     "default_dtype",
     "filled",
     "is_tensor",
+    "keeps_tensors",
     "leaf_names",
     "operand",
     "parameter_names",
@@ -30,9 +35,23 @@ __all__ = [
 ]
 
 
+REGISTER = "make its class a container: @dp.tree.register_dataclass above @dataclasses.dataclass"
+
+
 def is_tensor(leaf: Any) -> bool:
     """Whether a leaf is traced: tensors, NumPy arrays and scalars, Python numbers. Others are carried along."""
     return isinstance(leaf, (Value, np.ndarray, np.generic, bool, int, float))
+
+
+def keeps_tensors(leaf: Any) -> bool:
+    """Whether a leaf is an object with tensors among its attributes, hidden from everything that walks containers.
+
+    >>> keeps_tensors(abs), keeps_tensors(1.0)
+    (False, False)
+    """
+    if is_tensor(leaf) or isinstance(leaf, (FunctionType, type)):
+        return False
+    return any(isinstance(value, (Value, np.ndarray)) for value in tree.leaves(getattr(leaf, "__dict__", {})))
 
 
 @dataclass
@@ -131,6 +150,13 @@ def stage(
             traced.append(inputs[-1] if is_tensor(leaf) else leaf)
         result = function(*tree.unflatten(structure, traced), **kwargs)
         outputs, out_structure = tree.flatten(result)
+        for leaf in outputs:
+            if keeps_tensors(leaf) and any(isinstance(v, Expr) for v in tree.leaves(vars(leaf))):
+                raise TreeError(
+                    f"the result holds a {type(leaf).__name__} with traced values in it, which is no container",
+                    where=quote(capture()),
+                    hint=REGISTER,
+                )
         carried = [None if is_tensor(leaf) else (leaf,) for leaf in outputs]
         nodes = [_output(trace, leaf) for leaf in outputs if is_tensor(leaf)]
         graph = trace.graph(nodes)

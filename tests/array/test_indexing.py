@@ -43,6 +43,8 @@ INDICES = [
     (None, ..., None),
     (0, None, slice(None), None, 2),
     (..., None),
+    (slice(None), I1, ..., -1),  # a "..." sets index tensors apart even where it stands for no axis
+    (slice(None), 0, ..., I1),
     (None, None),
     np.int64(1),
     np.array(1),

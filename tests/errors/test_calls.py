@@ -66,6 +66,7 @@ def test_a_leaf_that_is_neither_a_tensor_nor_hashable(leaf, place):
     assert str(caught.value) == (
         f"scaled: {type(leaf).__name__} is neither a tensor nor hashable\n"
         + place(call, "scaled([X, leaf])", "scaled([X, leaf])")
+        + "\nHint: pass something hashable: a tuple, a frozenset"
     )
 
 

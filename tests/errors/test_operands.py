@@ -11,6 +11,9 @@ from defnpy.errors import DefnpyError, DTypeError, IndexingError, ShapeError
 A = dp.ones((2, 3))
 B = dp.ones(4)
 X = dp.asarray([1.0, 2.0, 3.0])
+ONLY_RESHAPE = "only in reshape does -1 stand for the size that is left"
+NUMBERS = "tensors hold numbers and booleans"
+DTYPES = "use one of bool, int8, int16, int32, int64, uint8, uint16, uint32, uint64, float32, float64"
 
 
 def message(kind, call, *args):
@@ -127,16 +130,61 @@ def test_the_error_names_the_line_of_the_innermost_user_function(place):
 @pytest.mark.parametrize(
     ("call", "kind", "what", "hint"),
     [
-        (lambda: dp.sum(A, axis=5), ShapeError, "sum(f32[2,3]): axis 5 does not exist: the tensor has 2 axes", ""),
+        (
+            lambda: dp.sum(A, axis=5),
+            ShapeError,
+            "sum(f32[2,3]): axis 5 does not exist: the tensor has 2 axes",
+            "axes run from 0 to 1, or from -2 to -1",
+        ),
         (lambda: dp.sum(X, axis=-2), ShapeError, "sum(f32[3]): axis -2 does not exist: the tensor has 1 axis", ""),
-        (lambda: dp.sum(A, axis=(0, 0)), ShapeError, "sum(f32[2,3]): axes (0, 0) name one axis twice", ""),
+        (
+            lambda: dp.sum(A, axis=(0, -2)),
+            ShapeError,
+            "sum(f32[2,3]): axes (0, -2) name one axis twice",
+            "axis=(0,) names each once",
+        ),
         (lambda: dp.sum(A, axis=0.5), ShapeError, "sum(f32[2,3]): an axis is an int, not 0.5", ""),
-        (lambda: dp.mean(A, axis=5), ShapeError, "mean(f32[2,3]): axis 5 does not exist: the tensor has 2 axes", ""),
+        (
+            lambda: dp.mean(A, axis=5),
+            ShapeError,
+            "mean(f32[2,3]): axis 5 does not exist: the tensor has 2 axes",
+            "axes run from 0 to 1, or from -2 to -1",
+        ),
         (
             lambda: A.reshape(4, 2),
             ShapeError,
             "reshape(f32[2,3]): (2, 3) with 6 elements cannot become (4, 2) with 8",
+            "-1 stands for the size that fits: (-1, 2)",
+        ),
+        (
+            lambda: A.reshape(4, 4),
+            ShapeError,
+            "reshape(f32[2,3]): (2, 3) with 6 elements cannot become (4, 4) with 16",
             "",
+        ),
+        (
+            lambda: dp.zeros(0).reshape(0, -1),
+            ShapeError,
+            "reshape(f32[0]): (0,) with 0 elements cannot become (0, -1)",
+            "0 elements do not tell which size -1 stands for: write it",
+        ),
+        (
+            lambda: dp.ones((2, 3, 4)) - dp.ones((2, 4)),
+            ShapeError,
+            "subtract(f32[2,3,4], f32[2,4]): shapes (2, 3, 4) and (2, 4) do not broadcast: 3 and 2 in axis -2",
+            "give (2, 4) the shape (2, 1, 4): x[:, None, :]",
+        ),
+        (
+            lambda: dp.ones((2, 3)) / dp.ones(2),
+            ShapeError,
+            "divide(f32[2,3], f32[2]): shapes (2, 3) and (2,) do not broadcast: 3 and 2 in axis -1",
+            "give (2,) the shape (2, 1): x[:, None]",
+        ),
+        (
+            lambda: dp.concat([A, dp.ones((2, 5))]),
+            ShapeError,
+            "concat(f32[2,3], f32[2,5]): shapes (2, 3) and (2, 5) differ outside axis 0",
+            "join them along axis=1",
         ),
         (lambda: dp.squeeze(A, 0), ShapeError, "squeeze(f32[2,3], 0): axis 0 has size 2, not 1", ""),
         (
@@ -165,7 +213,7 @@ def test_the_error_names_the_line_of_the_innermost_user_function(place):
             "max(f32[0]): axis 0 has size 0, and nothing has no extremum",
             "check x.size before",
         ),
-        (lambda: dp.zeros(-1), ShapeError, "full(-1, 0): a shape has no negative sizes: (-1,)", ""),
+        (lambda: dp.zeros(-1), ShapeError, "full(-1, 0): a shape has no negative sizes: (-1,)", ONLY_RESHAPE),
         (
             lambda: dp.zeros((2**40, 2**40)),
             ShapeError,
@@ -218,9 +266,22 @@ def test_the_error_names_the_line_of_the_innermost_user_function(place):
             "make one with dp.asarray(...)",
         ),
         (lambda: dp.exp("a"), DTypeError, "exp(str): str 'a' is not a tensor", ""),
-        (lambda: A + None, DTypeError, "add(f32[2,3], NoneType): NoneType None is not a tensor", ""),
-        (lambda: dp.asarray("abc"), DTypeError, "asarray(str): str of <U3 holds no numbers", ""),
-        (lambda: dp.asarray([1 + 2j]), DTypeError, "asarray(list): list of complex128 holds no numbers", ""),
+        (
+            lambda: A == None,  # noqa: E711
+            DTypeError,
+            "equal(f32[2,3], NoneType): NoneType None is not a tensor",
+            "ask whether something is None with `is`: x is None",
+        ),
+        (lambda: dp.asarray("abc"), DTypeError, "asarray(str): str of <U3 holds no numbers", NUMBERS),
+        (lambda: dp.asarray([1 + 2j]), DTypeError, "asarray(list): list of complex128 holds no numbers", NUMBERS),
+        (
+            lambda: dp.asarray([1, 300], dtype="int8"),
+            DTypeError,
+            "asarray(list): 300 does not fit int8",
+            "int8 holds -128 to 127; np.asarray(x).astype('int8') wraps around",
+        ),
+        (lambda: A.astype("float16"), DTypeError, "'float16' is not a dtype of defnpy", DTYPES),
+        (lambda: dp.asarray(np.zeros(2, "f2")), DTypeError, "dtype('float16') is not a dtype of defnpy", DTYPES),
         # -- calls
         (
             lambda: dp.sum(A, axes=1),

@@ -20,7 +20,7 @@ NUMBER = (
     "or pass it as a keyword-only argument"
 )
 ROWS = "compute on all rows at once, or index with a Python range: [x[i] for i in range(3)]"
-NUMPY = "use the function of that name in defnpy: dp.exp(x) instead of np.exp(x)"
+NUMPY = "use defnpy's functions: dp.exp(x) instead of np.exp(x)"
 
 
 def refused(function, *args, kind=TraceError):
@@ -162,7 +162,13 @@ WHERE = "choose between values with dp.where(condition, x, y)"
             "x > 0",
             "choose between values: dp.where((x > 0) & (x < 3), value_if_true, value_if_false)" + REWRITE,
         ),
-        (chained_comparison, "bool[]", "return dp.where(0 < x < 3, x, 0)", "0 < x < 3", WHERE),
+        (
+            chained_comparison,
+            "bool[]",
+            "return dp.where(0 < x < 3, x, 0)",
+            "0 < x < 3",
+            "compare one pair at a time: (0 < x) & (x < 3)",
+        ),
     ],
     ids=lambda value: value.__name__ if callable(value) else "",
 )
@@ -222,8 +228,15 @@ def test_a_function_of_the_math_module(place):
         return math.exp(x)
 
     assert refused(call, S) == (
-        "float() of a traced value f32[]\n" + place(call, "return math.exp(x)", "math.exp(x)") + f"\nHint: {NUMBER}"
+        "float() of a traced value f32[]\n"
+        + place(call, "return math.exp(x)", "math.exp(x)")
+        + "\nHint: use defnpy's function: dp.exp(x) instead of math.exp(x)"
     )
+
+    def without(x):
+        return math.gamma(x)
+
+    assert refused(without, S).endswith(f"\nHint: {NUMBER}")
 
 
 def test_a_traced_value_as_the_index_of_a_list(place):
@@ -361,13 +374,20 @@ def test_a_numpy_ufunc(ufunc, place):
 
 def test_a_numpy_ufunc_word_for_word(place):
     def call(x):
-        return np.exp(x)
+        return np.power(x, 2 * x)
 
     assert refused(call, X) == (
         "NumPy asks for the elements of a traced value f32[3]\n"
-        + place(call, "return np.exp(x)", "np.exp(x)")
-        + f"\nHint: {NUMPY}"
+        + place(call, "return np.power(x, 2 * x)", "np.power(x, 2 * x)")
+        + "\nHint: use defnpy's function: dp.pow(x, 2 * x) instead of np.power(x, 2 * x)"
     )
+
+
+WAYS_OUT = {
+    "concatenate": "use defnpy's function: dp.concat(...)",
+    "cumsum": "use defnpy's function: dp.cumulative_sum(...)",
+    "nansum": "compute np.nansum outside, or of functions that defnpy has",
+}
 
 
 @pytest.mark.parametrize(
@@ -379,6 +399,8 @@ def test_a_numpy_ufunc_word_for_word(place):
         ("stack", lambda x: ([np.ones(3), x],)),
         ("where", lambda x: (x > 0, x, 0)),
         ("tensordot", lambda x: (x, x, 1)),
+        ("cumsum", lambda x: (x,)),
+        ("nansum", lambda x: (x,)),
     ],
 )
 def test_a_numpy_function(name, arguments, place):
@@ -389,7 +411,8 @@ def test_a_numpy_function(name, arguments, place):
     assert refused(call, X) == (
         f"np.{name} cannot take a traced value {shown}\n"
         + place(call, "return getattr(np, name)(*arguments(x))", "getattr(np, name)(*arguments(x))")
-        + f"\nHint: use defnpy's function of that name, if there is one: dp.{name}(...)"
+        + "\nHint: "
+        + WAYS_OUT.get(name, f"use defnpy's function: dp.{name}(...)")
     )
 
 
