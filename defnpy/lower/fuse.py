@@ -25,7 +25,7 @@ keeps the schedule free of cycles and the whole walk linear.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from .. import shapes
@@ -106,7 +106,7 @@ class Part:
 class Schedule:
     """The items in order.
 
-    counts: how many elements the sums of the graph add up.
+    facts: what the schedule was made from. counts: how many elements the sums of the graph add up.
     needed: what must lie in memory however the graph is cut: outputs, and what calls read.
     place: where each computed node is computed; of an array put together of parts, the last of the groups that do it.
     own: calls that are kernels of their own. inline: nodes that their readers recompute.
@@ -114,6 +114,7 @@ class Schedule:
     node. fillers: who writes what no part covers.
     """
 
+    facts: Facts
     items: list[Group | Call]
     counts: set[int]
     needed: set[Expr]
@@ -137,55 +138,31 @@ def _dynamic(graph: Graph) -> set[Expr]:
     return {node for node in nodes if is_open(node)} if any(node.op.graphs for node in nodes) else set()
 
 
-def schedule(graph: Graph, again: Collection[Expr] = ()) -> Schedule:
-    """Assign every node to a group, a call, or its readers; elementwise nodes in ``again`` to these."""
-    return _Scheduler(graph, again).run()
+def schedule(graph: Graph, again: Collection[Expr] = (), facts: Facts | None = None) -> Schedule:
+    """Assign every node to a group, a call, or its readers; elementwise nodes in ``again`` to these.
+
+    facts: those of an earlier schedule of the graph, if there is one.
+    """
+    return _Scheduler(graph, again, facts or Facts(graph)).run()
 
 
-class _Scheduler:
-    def __init__(self, graph: Graph, again: Collection[Expr]) -> None:
-        self.graph = graph
-        self.again = again
-        self.items: list[Group | Call] = []
-        self.place: dict[Expr, Group | Call] = {}
-        self.cost: dict[Expr, int] = {}  # of inline nodes; of arrays that are to be computed again it does not matter
-        self.parts: dict[Expr, Part] = {}
-        self.fillers: dict[Expr, Group] = {}
+class Facts:
+    """What is so of a graph, however it is cut.
+
+    dynamic: the nodes of a size that only the running program knows. own: the calls that are kernels of their own.
+    kind: for each node, what is done with it. needed: those that must lie in memory: outputs, and what calls read.
+    order: the nodes as calls need them, the rest at the end: what is computed late can join later loops.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        nodes = graph.nodes()
         self.dynamic = _dynamic(graph)
-        self.gated = any(node.op.name == "after" for node in graph.nodes())
-        scatters = {node for node in graph.nodes() if node.op.name in SCATTERS} - self.dynamic
-        self.own = scatters | {node for node in graph.nodes() if node.op.graphs and fits(node)}
-        self.needed = self._buffers()
-        self.stored = set(graph.outputs)
-
-    def _buffers(self) -> set[Expr]:
-        """Nodes that must lie in memory whatever the fusion: outputs, and what library calls read."""
-        needed = set(self.graph.outputs)
-        for node in self.graph.nodes():
-            if node in self.own:
-                needed.update(base for base in map(self._seen(node), node.args) if base.op.name != "constant")
-            elif self._kind(node) == "call":
-                read = [self._viewed(arg, node) for arg in node.args]
-                # A call is handed numbers as they are.
-                needed.update(base for base in read if base.op.name != "constant")
-                plan = arrange(node) if node.op.family == "contraction" else None
-                if plan is not None:
-                    copied = [arg for arg, copy in zip(node.args, plan.copies, strict=True) if copy == COPIED]
-                    needed.update(viewed(arg, FLAT_VIEWS) for arg in copied)
-            if node.op.name == "gather":
-                needed.add(self._viewed(node.args[0], node))
-            if node.op.name == "reshape" and mixes(node):
-                needed.add(self._viewed(node.args[0], node))
-        return needed
-
-    def _viewed(self, arg: Expr, reader: Expr) -> Expr:
-        return viewed(arg, VIEWS if self._kind(reader) == "call" else FLAT_VIEWS)
-
-    def _seen(self, call: Expr) -> Callable[[Expr], Expr]:
-        """Where a call finds an operand."""
-        if call not in self.own:
-            return functools.partial(viewed, views=VIEWS, place=self.place)
-        return source_of if call.op.graphs else operand_of
+        scatters = {node for node in nodes if node.op.name in SCATTERS} - self.dynamic
+        self.own = scatters | {node for node in nodes if node.op.graphs and fits(node)}
+        self.kind = {node: self._kind(node) for node in nodes}
+        self.needed = self._buffers(graph)
+        self.gated = any(node.op.name == "after" for node in nodes)
+        self.order = self._order(graph)
 
     def _kind(self, node: Expr) -> str:
         op = node.op
@@ -207,14 +184,68 @@ class _Scheduler:
             return "map"
         return "fold" if op.name in FOLDS else "call"
 
+    def _buffers(self, graph: Graph) -> set[Expr]:
+        """Nodes that must lie in memory whatever the fusion: outputs, and what library calls read."""
+        needed = set(graph.outputs)
+        for node, kind in self.kind.items():
+            if kind == "own":
+                needed.update(base for base in map(self.seen(node, ()), node.args) if base.op.name != "constant")
+            elif kind == "call":
+                read = [self._viewed(arg, node) for arg in node.args]
+                # A call is handed numbers as they are.
+                needed.update(base for base in read if base.op.name != "constant")
+                plan = arrange(node) if node.op.family == "contraction" else None
+                if plan is not None:
+                    copied = [arg for arg, copy in zip(node.args, plan.copies, strict=True) if copy == COPIED]
+                    needed.update(viewed(arg, FLAT_VIEWS) for arg in copied)
+            if node.op.name == "gather":
+                needed.add(self._viewed(node.args[0], node))
+            if node.op.name == "reshape" and mixes(node):
+                needed.add(self._viewed(node.args[0], node))
+        return needed
+
+    def _viewed(self, arg: Expr, reader: Expr) -> Expr:
+        return viewed(arg, VIEWS if self.kind[reader] == "call" else FLAT_VIEWS)
+
+    def seen(self, call: Expr, place: Collection[Expr]) -> Callable[[Expr], Expr]:
+        """Where a call finds an operand."""
+        if call not in self.own:
+            return functools.partial(viewed, views=VIEWS, place=place)
+        return source_of if call.op.graphs else operand_of
+
+    def _order(self, graph: Graph) -> list[Expr]:
+        """See above. Where a checkpoint asks for little memory, the last of several outputs comes first: the gradient
+        of a net's last layer is known first, and then nobody needs any more what it is made of."""
+        nodes: Sequence[Expr] = graph.nodes()
+        if self.gated:
+            nodes = topological((*graph.effects, *reversed(graph.outputs)))
+        return topological([*(n for n in nodes if self.kind[n] in ("call", "own")), *nodes])
+
+
+class _Scheduler:
+    def __init__(self, graph: Graph, again: Collection[Expr], facts: Facts) -> None:
+        self.graph = graph
+        self.again = again
+        self.facts = facts
+        self.needed = facts.needed
+        self.items: list[Group | Call] = []
+        self.place: dict[Expr, Group | Call] = {}
+        self.cost: dict[Expr, int] = {}  # of inline nodes; of arrays that are to be computed again it does not matter
+        self.parts: dict[Expr, Part] = {}
+        self.fillers: dict[Expr, Group] = {}
+        self.stored = set(graph.outputs)
+
+    def _kind(self, node: Expr) -> str:
+        return self.facts.kind.get(node, "view")  # a part that is put into its place is seen like one
+
     def run(self) -> Schedule:
-        for node in self._order():
+        for node in self.facts.order:
             kind = self._kind(node)
             if kind in ("call", "own"):
                 call = Call(node, len(self.items), [] if isinstance(node.aval, Avals) else [node])
                 self.place[node] = call
                 self.items.append(call)
-                self.stored.update(map(self._seen(node), node.args))
+                self.stored.update(map(self.facts.seen(node, self.place), node.args))
             elif kind == "item":
                 producer = self.place[node] = self.place[node.args[0]]
                 assert isinstance(producer, Call)
@@ -225,22 +256,10 @@ class _Scheduler:
                 self._group(node)
             elif kind in ("view", "leaf") and node in self.needed and node.op.name != "parameter":
                 self._group(node)  # a copy
-        sums = [n for n in self.graph.nodes() if n.op.name == "sum" and n.size and n not in self.dynamic]
+        sums = [n for n in self.graph.nodes() if n.op.name == "sum" and n.size and n not in self.facts.dynamic]
         counts = {n.args[0].size // n.size for n in sums}
-        return Schedule(
-            self.items, counts, self.needed, self.place, self.own, set(self.cost), self.stored, self.parts, self.fillers
-        )
-
-    def _order(self) -> list[Expr]:
-        """The nodes as library calls need them, the rest at the end: what is computed late can join later loops.
-
-        Where a checkpoint asks for little memory, the last of several outputs comes first: the gradient of a net's last
-        layer is known first, and then nobody needs any more what it is made of.
-        """
-        nodes = self.graph.nodes()
-        if self.gated:
-            nodes = tuple(topological((*self.graph.effects, *reversed(self.graph.outputs))))
-        return topological([*(n for n in nodes if self._kind(n) in ("call", "own")), *nodes])
+        found = self.facts, self.items, counts, self.needed, self.place, self.facts.own, set(self.cost)
+        return Schedule(*found, self.stored, self.parts, self.fillers)
 
     def _inlined(self, node: Expr) -> bool:
         if node in self.again:
@@ -281,7 +300,7 @@ class _Scheduler:
     def _group(self, node: Expr) -> None:
         space = folded_shape(node) if self._kind(node) == "fold" else node.shape
         latest = max((self._position(base) for base, _ in self._reads(node, plain(space))), default=-1)
-        if self.gated:
+        if self.facts.gated:
             latest = max(latest, self._gate(node))
         for position in self._candidates(latest):
             item = self.items[position]

@@ -28,7 +28,7 @@ def scheduled(graph: Graph) -> Schedule:
     """The schedule of a graph in which cheap arrays are computed where they are read."""
     plan = schedule(graph)
     again = _Choice(graph, plan).chosen()
-    return schedule(graph, again) if again else plan
+    return schedule(graph, again, plan.facts) if again else plan
 
 
 def reasons(graph: Graph) -> list[tuple[Expr, str]]:
@@ -36,7 +36,7 @@ def reasons(graph: Graph) -> list[tuple[Expr, str]]:
     first = schedule(graph)
     choice = _Choice(graph, first)
     again = choice.chosen()
-    plan, users, outputs = schedule(graph, again), graph.users(), set(graph.outputs)
+    plan, users, outputs = schedule(graph, again, first.facts), graph.users(), set(graph.outputs)
     told = []
     for node in users:
         if node in again and node in first.stored:
