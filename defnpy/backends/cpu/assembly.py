@@ -44,6 +44,7 @@ BOOL = np.dtype("bool")
 # time to compile. So is one of few turns, most of which would be left over.
 LONG = 60  # instructions
 MASKED = '!0 = !{!"llvm.loop.vectorize.predicate.enable", i1 true}'
+ROLLED = '!1 = !{!"llvm.loop.unroll.disable"}'  # a loop in which unrolling saves nothing
 
 # Rows that are added to sums in memory come by eights: a sum is read and written once for so many of them.
 ROWS = 8
@@ -76,7 +77,7 @@ def assemble(kernel: Kernel, symbol: str) -> str:
         texts.append(bodies[1].function())
     declarations = dict.fromkeys(line for body in bodies for line in body.code.declarations)
     texts += [text for body in bodies for text in body.code.functions.values()]
-    hints = [MASKED, *[hint for body in bodies for hint in body.hints]]
+    hints = [MASKED, ROLLED, *[hint for body in bodies for hint in body.hints]]
     whole = entry(symbol, [body.symbol for body in bodies], kernel.buffers, len(kernel.sizes))
     return "\n".join([*declarations, *texts, whole, *hints]) + "\n"
 
@@ -145,7 +146,7 @@ def _adds_rows(loop: Loop) -> bool:
 
 
 class _Assembler:
-    def __init__(self, kernel: Kernel, symbol: str, blocks: int = 0, hopeful: bool = False) -> None:
+    def __init__(self, kernel: Kernel, symbol: str, blocks: int = 1, hopeful: bool = False) -> None:
         self.kernel = kernel
         self.symbol = symbol
         self.code = Instructions(hopeful=hopeful, symbol=symbol, inline=False)
@@ -282,7 +283,8 @@ class _Assembler:
         self._line(f"call void @llvm.prefetch.p0(ptr %there{n}, i32 0, i32 3, i32 1)")
         self._line(f"%after{n} = add nuw nsw i64 %line{n}, {CACHE_LINE}")
         self._line(f"%left{n} = icmp ult i64 %after{n}, {length.text}")
-        self._line(f"br i1 %left{n}, label %ask{n}, label %asked{n}")
+        self.hints.append(f"!{n} = distinct !{{!{n}, !1}}")
+        self._line(f"br i1 %left{n}, label %ask{n}, label %asked{n}, !llvm.loop !{n}")
         self._open(f"asked{n}")
         self.values = before
 
