@@ -232,6 +232,10 @@ class Entry:
             return None
         return [as_array(value, value.dtype) for value in captured]
 
+    def outdated(self) -> list[str]:
+        """The variables around the function that no longer hold what the program was compiled for."""
+        return [v.name for v in self._watched if not v.unchanged() and v.values(self._fixed) is None]
+
     def captures(self) -> list[Any] | None:
         """The captured values as they are now, or None when the function must be traced again."""
         for variable in self._watched:

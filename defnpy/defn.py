@@ -248,12 +248,13 @@ class Defn(Generic[P, R]):
         donated = [i for i, gone in enumerate(self._donated(positional)) if gone] if self._donate else []
         objects = [leaf for leaf in tree.leaves((positional, static)) if not is_tensor(leaf)]
         watched = watch(self.function, objects)
+        outdated = self._entries[key].outdated() if key in self._entries else []
         entry = self._entries[key] = Entry(compiled, watched, [positional, static], donated)
         seconds = time.perf_counter() - started
         self._misses += 1
         self._seconds += seconds
         count_compilation(seconds)
-        self._warn(key, positional)
+        self._warn(key, positional, outdated)
         return entry
 
     def _compiled(self, positional: tuple[Any, ...], static: dict[str, Any], backend: str) -> Compiled:
@@ -266,7 +267,7 @@ class Defn(Generic[P, R]):
         executable = load_backend(backend).compile(graph, donated)
         return Compiled(staged, traced, graph, executable, positional, self.__name__)
 
-    def _warn(self, key: Any, positional: tuple[Any, ...]) -> None:
+    def _warn(self, key: Any, positional: tuple[Any, ...], outdated: list[str]) -> None:
         names = [
             path
             for name, arg in zip(parameter_names(self.function, len(positional)), positional, strict=True)
@@ -275,8 +276,11 @@ class Defn(Generic[P, R]):
         before, self._last = self._last, (key, names)
         if self._misses != WARN_AT or before is None:
             return
+        reason = _changed(before, (key, names))
+        if not reason:
+            reason = f"{' and '.join(outdated) or 'something'}, which it reads from around it, changed"
         warnings.warn(
-            f"{self.__name__} was compiled {WARN_AT} times; last because {_changed(before[0], key, names)}",
+            f"{self.__name__} was compiled {WARN_AT} times; last because {reason}",
             RecompileWarning,
             stacklevel=5,
         )
@@ -340,10 +344,15 @@ def _static_text(key: Any) -> str:
     return str(values[0]) if kind is float else repr(values[0])
 
 
-def _changed(before: Any, now: Any, names: list[str]) -> str:
-    """Which part of the key of a call differs from the one before, in words."""
+def _changed(last: tuple[Any, list[str]], this: tuple[Any, list[str]]) -> str:
+    """Which part of the key of a call differs from the one before, in words; nothing where none does."""
+    (before, names_before), (now, names) = last, this
     if before[0] != now[0]:
-        return "the containers of the arguments differ in structure"
+        new = [name for name in names if name not in names_before]
+        gone = [name for name in names_before if name not in names]
+        if not (new or gone):
+            return "the arguments are containers of another kind"
+        return f"the arguments now have {', '.join(new[:3])}" if new else f"the arguments lack {', '.join(gone[:3])}"
     for name, old, new in zip(names, before[1], now[1], strict=True):
         if old != new:
             return f"the argument {name} changed from {key_text(old)} to {key_text(new)}"
@@ -357,7 +366,7 @@ def _changed(before: Any, now: Any, names: list[str]) -> str:
         if old_static.get(name) != new_static.get(name):
             old, new = (_static_text(keys.get(name)) for keys in (old_static, new_static))
             return f"the static argument {name} changed from {old} to {new}"
-    return "a value that it captures from outside changed its shape, dtype or number"
+    return ""
 
 
 def defn(

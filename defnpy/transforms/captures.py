@@ -41,6 +41,7 @@ class Watched:
     contains: whether that is a container, which may hold something else now.
     """
 
+    name: str
     read: Callable[[], Any]
     value: Any
     leaves: list[Any]
@@ -116,7 +117,7 @@ class _Search:
     owners: dict[int, Any]
     names: set[str]
 
-    def look(self, read: Callable[[], Any]) -> None:
+    def look(self, name: str, read: Callable[[], Any]) -> None:
         """Watch a variable, and what is behind it."""
         try:
             value = read()
@@ -127,7 +128,8 @@ class _Search:
             contains = structure.type not in (None, type(None))
             known = isinstance(value, _CONTAINERS) or dataclasses.is_dataclass(value)
             flat = contains and known and structure.num_nodes == structure.num_leaves + 1
-            self.watched.append(Watched(read, value, leaves, structure, contains, _items(value) if flat else None))
+            items = _items(value) if flat else None
+            self.watched.append(Watched(name, read, value, leaves, structure, contains, items))
         for leaf in leaves:
             self.reach(leaf)
 
@@ -140,8 +142,8 @@ class _Search:
         if isinstance(inner, FunctionType):
             if id(inner) not in self.functions and not is_own(inner.__code__.co_filename):
                 self.functions[id(inner)] = inner
-                for read in _readers(inner):
-                    self.look(read)
+                for name, read in _readers(inner):
+                    self.look(name, read)
                 self.mention({name for code in _codes(inner.__code__) for name in code.co_names})
         elif isinstance(value, functools.partial):
             self.reach(value.func)
@@ -167,7 +169,8 @@ class _Search:
             return
         stored = not isinstance(owner, type) and name in getattr(owner, "__dict__", {})
         if stored or isinstance(found, MemberDescriptorType) or not hasattr(found, "__get__"):
-            self.look(functools.partial(getattr, owner, name))
+            whose = owner if isinstance(owner, (type, ModuleType)) else type(owner)
+            self.look(f"{whose.__name__}.{name}", functools.partial(getattr, owner, name))
             return
         code = found.fget if isinstance(found, property) else getattr(found, "__func__", found)
         code = inspect.unwrap(code) if callable(code) else code
@@ -186,12 +189,12 @@ def _is_users(value: Any) -> bool:
     return type(value).__module__.partition(".")[0] != __name__.partition(".")[0]
 
 
-def _readers(function: FunctionType) -> Iterator[Callable[[], Any]]:
-    for cell in function.__closure__ or ():
-        yield functools.partial(getattr, cell, "cell_contents")
+def _readers(function: FunctionType) -> Iterator[tuple[str, Callable[[], Any]]]:
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        yield name, functools.partial(getattr, cell, "cell_contents")
     module = function.__globals__
     names = dict.fromkeys(name for code in _codes(function.__code__) for name in code.co_names)
-    yield from (functools.partial(module.__getitem__, name) for name in names if name in module)
+    yield from ((name, functools.partial(module.__getitem__, name)) for name in names if name in module)
 
 
 def _codes(code: CodeType) -> Iterator[CodeType]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import types
 import warnings
 
 import numpy as np
@@ -243,7 +244,15 @@ KEYS = [chr(ord("a") + i) for i in range(8)]
         ),
         (
             [(({"w": W, KEYS[n]: W}, W), {}) for n in range(8)],
-            "the containers of the arguments differ in structure",
+            "the arguments now have params['h']",
+        ),
+        (
+            [(({"w": W, **dict.fromkeys(KEYS[n:], W)}, W), {}) for n in range(8)],
+            "the arguments lack params['g']",
+        ),
+        (
+            [(({"w": W, "all": [W] * n}, W), {}) for n in range(7)] + [(({"w": W, "all": (W,) * 6}, W), {})],
+            "the arguments are containers of another kind",
         ),
         (
             [(({"w": W}, dp.ones(2, dtype=d)), {}) for d in ("int8", "int16", "int32", "int64", "uint8", "uint16")]
@@ -255,7 +264,7 @@ KEYS = [chr(ord("a") + i) for i in range(8)]
             "the argument x changed from f32[2] to f32[]",
         ),
     ],
-    ids=["shape", "path", "static", "structure", "dtype", "mixed"],
+    ids=["shape", "path", "static", "more", "fewer", "kind", "dtype", "mixed"],
 )
 def test_the_eighth_compilation_warns_and_names_what_changed(arguments, why):
     step = fresh()
@@ -299,9 +308,14 @@ def test_captured_numbers_that_change_are_named():
         rate = float(n)
         found += calls(step, [((X,), {})])
     assert [str(w.message) for w in found] == [
-        "step was compiled 8 times; last because "
-        "a value that it captures from outside changed its shape, dtype or number"
+        "step was compiled 8 times; last because rate, which it reads from around it, changed"
     ]
+    holder = types.SimpleNamespace(rate=0)
+    other = dp.defn(lambda x: x * holder.rate, backend="reference")
+    found = []
+    for holder.rate in range(8):
+        found += calls(other, [((X,), {})])
+    assert str(found[0].message).endswith("because SimpleNamespace.rate, which it reads from around it, changed")
 
 
 def test_equal_calls_never_warn():
