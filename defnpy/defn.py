@@ -348,11 +348,11 @@ def _changed(last: tuple[Any, list[str]], this: tuple[Any, list[str]]) -> str:
     """Which part of the key of a call differs from the one before, in words; nothing where none does."""
     (before, names_before), (now, names) = last, this
     if before[0] != now[0]:
-        new = [name for name in names if name not in names_before]
+        more = [name for name in names if name not in names_before]
         gone = [name for name in names_before if name not in names]
-        if not (new or gone):
+        if not (more or gone):
             return "the arguments are containers of another kind"
-        return f"the arguments now have {', '.join(new[:3])}" if new else f"the arguments lack {', '.join(gone[:3])}"
+        return f"the arguments now have {', '.join(more[:3])}" if more else f"the arguments lack {', '.join(gone[:3])}"
     for name, old, new in zip(names, before[1], now[1], strict=True):
         if old != new:
             return f"the argument {name} changed from {key_text(old)} to {key_text(new)}"

@@ -34,6 +34,9 @@ from .conditions import name_of, refuse_narrow, refuse_random
 __all__ = ["GradientCheckError", "VacuousCheckWarning", "check_grads"]
 
 SMALLER = 8  # a difference that disagrees is taken again with a step so many times smaller
+SMALL_SLOPE = (
+    1e-3  # below it errors of a derivative are absolute: differences of functions of size 1 have no more digits
+)
 
 
 class GradientCheckError(AssertionError):
@@ -90,6 +93,8 @@ def check_grads(
     """
     if not set(modes) <= {"fwd", "rev"} or not modes:
         raise GradientError(f"check_grads: modes are 'fwd' and 'rev', not {modes!r}")
+    if order < 1:
+        raise GradientError(f"check_grads: order {order} checks nothing", hint="the first derivative is order=1")
     kind = as_dtype(dtype)
     inner = function.function if isinstance(function, Defn) else function
     compiler = functools.partial(Defn, backend=function._backend) if isinstance(function, Defn) else None
@@ -203,10 +208,17 @@ class _Check:
         return (above - below) / (2 * step), noise
 
     def _agree(self, automatic: float, numerical: float, noise: float) -> bool:
-        return abs(numerical - automatic) <= self.tolerance * max(1.0, abs(numerical), abs(automatic)) + noise
+        scale = max(SMALL_SLOPE, abs(numerical), abs(automatic))
+        return abs(numerical - automatic) <= self.tolerance * scale + noise
 
     def _warn_of_zeros(self, gradient: Any) -> None:
-        pairs = beside(self.args, gradient)
+        pairs = list(beside(self.args, gradient))
+        if not any(is_tensor(x) and x.dtype.kind == "f" and x.size for x, _ in pairs):
+            warnings.warn(
+                f"{self.name}: there is no float among the arguments to move, the check says nothing",
+                VacuousCheckWarning,
+                stacklevel=4,
+            )
         zero = [
             path
             for path, (x, g) in zip(tree.paths(tuple(self.args), "args"), pairs, strict=True)

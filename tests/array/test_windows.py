@@ -106,7 +106,8 @@ def test_mean_pool_is_a_convolution_with_equal_weights(shape, window, options, b
     expected = dp.conv(x, weights, groups=shape[1], **{"strides": window, **options})
     assert (found.shape, found.dtype) == (expected.shape, expected.dtype)
     np.testing.assert_allclose(found, expected, rtol=1e-14, atol=1e-15)
-    check_grads(lambda x: dp.mean_pool(x, window, **options), [x])
+    if x.size:
+        check_grads(lambda x: dp.mean_pool(x, window, **options), [x])
 
 
 def test_dtypes_of_pooling():

@@ -247,6 +247,25 @@ def test_a_gradient_of_zeros_is_said_aloud():
         check_grads(lambda a, p: dp.sign(a) + p["w"], [X, {"w": X, "b": X}], order=1)
 
 
+@pytest.mark.parametrize("args", [[], [dp.asarray([1, 2])], [dp.asarray([True])], [dp.zeros((2, 0))]])
+def test_a_check_with_nothing_to_move_is_said_aloud(args):
+    with pytest.warns(VacuousCheckWarning, match="there is no float among the arguments to move"):
+        check_grads(lambda *xs: dp.ones(2), args)
+
+
+def test_order_zero_is_refused():
+    with pytest.raises(GradientError, match="order 0 checks nothing"):
+        check_grads(dp.tanh, [X], order=0)
+
+
+def test_a_small_wrong_gradient_is_found():
+    """One part in 200 of a gradient of size 0.01."""
+    slightly = dp.custom_vjp(lambda g, y, x: (1.005 * g * (1 - y * y),))(lambda x: dp.tanh(x))
+    check_grads(lambda x: 0.01 * dp.tanh(x), [X])
+    with pytest.raises(GradientCheckError):
+        check_grads(lambda x: 0.01 * slightly(x), [X])
+
+
 def test_the_warning_is_at_the_callers_line():
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
