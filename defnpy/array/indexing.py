@@ -49,7 +49,7 @@ def getitem(x: Any, index: Any) -> Any:
             if isinstance(entry, _Places):
                 entry = entry.along(axis, n)
             if isinstance(entry, int):
-                entry = np.asarray(shapes.check_bounds(entry, n, axis))
+                entry = np.int64(shapes.check_bounds(entry, n, axis))
             advanced.append((axis, entry))
             layout.append("index")
         starts.append(start)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..shapes import DYNAMIC, Shape, size
@@ -232,25 +232,26 @@ def has_effect(node: Expr) -> bool:
     return node.op.effect or (bool(node.op.graphs) and any(graph.effects for _, graph in subgraphs(node)))
 
 
-def topological(roots: Iterable[Expr]) -> list[Expr]:
-    """Nodes reachable from ``roots``, operands first, in a fixed order."""
+def topological(roots: Iterable[Expr], last: Collection[Expr] = ()) -> list[Expr]:
+    """Nodes reachable from ``roots``, operands first, in a fixed order: of several those in ``last`` come last."""
     order: list[Expr] = []
     done: set[Expr] = set()
     for root in roots:
         if root in done:
             continue
-        stack = [(root, 0)]
+        stack = [(root, root.args, 0)]
         done.add(root)
         while stack:
-            node, position = stack.pop()
-            args = node.args
+            node, args, position = stack.pop()
+            if last and not position and len(args) > 1:
+                args = tuple(sorted(args, key=last.__contains__))
             while position < len(args) and args[position] in done:
                 position += 1
             if position == len(args):
                 order.append(node)
             else:
-                stack.append((node, position + 1))
                 child = args[position]
+                stack.append((node, args, position + 1))
                 done.add(child)
-                stack.append((child, 0))
+                stack.append((child, child.args, 0))
     return order

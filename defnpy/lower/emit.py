@@ -282,7 +282,7 @@ class _Emitter:
             if axis not in positions:
                 full.append(next(rest))
                 continue
-            counted = _counted(positions[axis], own, n)
+            counted = _known_place(positions[axis], own, n)
             if counted is not None:
                 full.append(counted)
                 continue
@@ -294,8 +294,7 @@ class _Emitter:
             self.blocks[depth].append(Bound(name, value, size, len(self.checks), self._failed(), signed))
             self.variable_depth[name] = depth
             full.append((Term(name),))
-        base = viewed(source, FLAT_VIEWS, self.plan.place)
-        return self._load(base, self._flat(source, tuple(full)), node.dtype)
+        return self._value(source, tuple(full))
 
     # -- memory ----------------------------------------------------------------------------------------------------
 
@@ -477,7 +476,11 @@ class _Emitter:
         return Emitted(kernel, self.sources, list(sizes.values()), self.checks)
 
 
-def _counted(indices: Expr, index: tuple[Index, ...], length: int) -> Index | None:
-    """The index itself where a gather counts along an axis: it needs no bounds check."""
-    axis = indices.kwargs["axis"] if indices.op.name == "iota" else None
-    return None if axis is None or indices.shape[axis] > length else index[axis]
+def _known_place(indices: Expr, index: tuple[Index, ...], length: int) -> Index | None:
+    """The place that a gather takes along an axis, where it counts or names a number: it needs no bounds check."""
+    if indices.op.name == "iota" and indices.shape[indices.kwargs["axis"]] <= length:
+        return index[indices.kwargs["axis"]]
+    number = viewed(indices, VIEWS)
+    if number.op.name == "constant" and -length <= number.kwargs["value"].value < length:
+        return affine((), 1, int(number.kwargs["value"].value) % length)
+    return None

@@ -9,6 +9,7 @@ The rule, in full. Nodes are taken in the order in which library calls need them
 * An elementwise node, a gather or a reduction joins the group that made its latest operand, when they share the loops:
   the group's space equals the node's (a reduction's: its operand's) and every operand from inside the group is needed
   at the very element that the loop stands at. Otherwise it may join a later group of the same space, or it starts one.
+* A group of cheap nodes gets loops inside its own, and is one of rows then, when a node needs its results along them.
 * In a group whose reduced axes come last, the results of a reduction (one number per row) feed further passes over the
   same row: a softmax is one kernel. All other reductions fill a buffer and end their group's use of them.
 * An array put together of parts (pad and concat are such) is never computed on its own either: each part is stored at
@@ -25,7 +26,7 @@ keeps the schedule free of cycles and the whole walk linear.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 
 from .. import shapes
@@ -199,7 +200,11 @@ class Facts:
                     copied = [arg for arg, copy in zip(node.args, plan.copies, strict=True) if copy == COPIED]
                     needed.update(viewed(arg, FLAT_VIEWS) for arg in copied)
             if node.op.name == "gather":
-                needed.add(self._viewed(node.args[0], node))
+                source = node.args[0]
+                while source.op.name in VIEWS and not (source.op.name == "reshape" and mixes(source)):
+                    source = source.args[0]
+                if source.op.name not in (*VIEWS, "iota", "constant"):
+                    needed.add(source)
             if node.op.name == "reshape" and mixes(node):
                 needed.add(self._viewed(node.args[0], node))
         return needed
@@ -214,12 +219,19 @@ class Facts:
         return source_of if call.op.graphs else operand_of
 
     def _order(self, graph: Graph) -> list[Expr]:
-        """See above. Where a checkpoint asks for little memory, the last of several outputs comes first: the gradient
-        of a net's last layer is known first, and then nobody needs any more what it is made of."""
-        nodes: Sequence[Expr] = graph.nodes()
-        if self.gated:
-            nodes = topological((*graph.effects, *reversed(graph.outputs)))
-        return topological([*(n for n in nodes if self.kind[n] in ("call", "own")), *nodes])
+        """See above. Operands that could be computed at any time come last of their reader's.
+
+        Where a checkpoint asks for little memory, the last of several outputs comes first: the gradient of a net's last
+        layer is known first, and then nobody needs any more what it is made of.
+        """
+        outputs = graph.outputs[::-1] if self.gated else graph.outputs
+        nodes = topological((*graph.effects, *outputs)) if self.gated else graph.nodes()
+        light: set[Expr] = set()
+        for node in nodes:
+            if self.kind[node] in ("map", "view", "leaf") and light.issuperset(node.args):
+                light.add(node)
+        calls = [n for n in nodes if self.kind[n] in ("call", "own")]
+        return topological([*calls, *graph.effects, *outputs], last=light)
 
 
 class _Scheduler:
@@ -304,12 +316,29 @@ class _Scheduler:
             latest = max(latest, self._gate(node))
         for position in self._candidates(latest):
             item = self.items[position]
-            if isinstance(item, Group) and self._join(item, node, space):
+            if isinstance(item, Group) and (self._join(item, node, space) or self._grown(item, node, space)):
                 return
         group = Group(space, len(self.items))
         self.items.append(group)
         if not self._join(group, node, space):
             raise AssertionError(f"{node.op.name} does not fit a group of its own")
+
+    def _grown(self, group: Group, node: Expr, space: Shape) -> bool:
+        """Put a node into a group of its rows, which gets the loops along a row in addition."""
+        if group.split is not None or {*group.depth.values()} != {len(group.space)} or group.folded:
+            return False
+        if shapes.size(group.space) == 1 or not all(member.op.cheap for member in group.depth):
+            return False
+        rows = next((d for d in range(1, len(space)) if _is_row(group.space, space, d)), None)
+        if rows is None:
+            return False
+        before = group.space, group.depth
+        group.space, group.split, group.depth = space, rows, dict.fromkeys(group.depth, rows)
+        if self._join(group, node, space):
+            return True
+        group.space, group.depth = before
+        group.split = None
+        return False
 
     def _gate(self, node: Expr) -> int:
         """The position before which a node must not be computed, although its operands are there: see ``after``."""

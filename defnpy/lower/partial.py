@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from ..dtypes import DType
 from .emit import Emitted
 from .kernel import (
+    Bound,
     Buffer,
     Fold,
     FoldStore,
@@ -85,13 +86,14 @@ def in_parts(emitted: Emitted) -> tuple[Emitted, Emitted] | None:
 def _reduction(kernel: Kernel) -> tuple[list[Statement], Loop, list[Statement]] | None:
     """What stands before, in and after the only outer loop, if it folds into numbers that start before it."""
     loops = [i for i, s in enumerate(kernel.body) if isinstance(s, Loop)]
-    if len(loops) != 1 or kernel.checks or any(b.role == "scratch" for b in kernel.buffers):
+    if len(loops) != 1:
         return None
     (at,) = loops
     before, loop, after = kernel.body[:at], kernel.body[at], kernel.body[at + 1 :]
     assert isinstance(loop, Loop)
     starts = {s.name for s in before if isinstance(s, Set)}
     ends = {s.name for s in walk(loop.body) if isinstance(s, Fold)}
+    ends -= {s.name for s in walk(loop.body) if isinstance(s, Set)}  # totals of a row
     stores = any(isinstance(s, (Store, FoldStore)) for s in before)
     if not starts or starts != ends or stores or any(isinstance(s, FoldStore) for s in walk(loop.body)):
         return None
@@ -121,10 +123,11 @@ def _emitted(
     whole: Emitted, title: str, body: list[Statement], sizes: dict[str, int], partials: list[Partial], role: str
 ) -> Emitted:
     """The parts of ``whole`` that ``body`` uses, and the partial results as its further buffers."""
-    named = {s.buffer for s in walk(body) if isinstance(s, (Load, Store))}
+    named = {s.buffer for s in walk(body) if isinstance(s, (Load, Store, Bound))}
     pairs = [(b, source) for b, source in zip(whole.kernel.buffers, whole.buffers, strict=True) if b.name in named]
     buffers = [*[b for b, _ in pairs], *[Buffer(p.name, p.dtype, role) for p in partials]]
     used = sizes_in(body)
     own = {name: value for name, value in sizes.items() if name in used}
-    kernel = Kernel(title, buffers, list(own), body, whole.kernel.lines, parallel_variable(body, frozenset()))
-    return Emitted(kernel, [*[source for _, source in pairs], *partials], list(own.values()), [])
+    scratch = frozenset(b.name for b in buffers if b.role == "scratch")
+    kernel = Kernel(title, buffers, list(own), body, whole.kernel.lines, parallel_variable(body, scratch))
+    return Emitted(kernel, [*[source for _, source in pairs], *partials], list(own.values()), whole.checks)

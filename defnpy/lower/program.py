@@ -155,6 +155,7 @@ def lower(graph: Graph, threads: int = 1, donated: Collection[int] = ()) -> Prog
                 free = {node for node in given if last_read[node] == number}
                 whole, taken = in_place(whole, free, {n for n in item.depth if n in outputs})
                 program.donated |= taken
+            known = len(program.temporaries)
             for emitted in in_parts(whole) or (whole,):
                 extent, team, grain = share(emitted, threads)
                 scratch = []
@@ -163,8 +164,8 @@ def lower(graph: Graph, threads: int = 1, donated: Collection[int] = ()) -> Prog
                         continue
                     name = f"{whole.kernel.name}_{buffer.name}"
                     scratch.append(name)
-                    if buffer.role == "in":
-                        continue  # made by the kernel before
+                    if buffer.role == "in" or any(t.name == name for t in program.temporaries[known:]):
+                        continue  # made or used by the kernel before, on as many threads
                     # A scratch row lies once for every thread, on cache lines of its own.
                     count, size_of = (team, source) if isinstance(source, int) else (1, source.count)
                     each = aligned(size_of * buffer.dtype.itemsize)

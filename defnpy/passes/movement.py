@@ -16,6 +16,7 @@ from ..ir.expr import Expr
 from ..ir.trace import Trace
 from ..ops.contract import dot_general, free_axes
 from ..ops.convert import astype
+from ..ops.elementwise import add
 from ..ops.linear import broadcast_to, concat_, permute_dims, reshape, slice_, sum_
 from .patterns import number
 from .rewrite import Rule, rule
@@ -88,11 +89,13 @@ def _lossless(narrow: DType, wide: DType) -> bool:
 
 @rule("sum", "prod", "max", "min")
 def reduce_nothing(trace: Trace, node: Expr) -> Any:
-    """A reduction over axes of size 1, or over none, is its operand (but a float sum: it makes 0.0 of -0.0)."""
+    """A reduction over axes of size 1, or over none, is its operand; a float sum adds 0.0: -0.0 becomes 0.0."""
     (x,) = node.args
-    if node.size != x.size or node.dtype != x.dtype or (node.op.name == "sum" and node.dtype.kind == "f"):
+    if node.dtype != x.dtype or any(x.shape[a] != 1 for a in node.kwargs["axis"]):
         return None
-    return reshape(x, shape=node.shape) if all(x.shape[a] == 1 for a in node.kwargs["axis"]) else None
+    if node.op.name == "sum" and node.dtype.kind == "f":
+        x = add(x, trace.constant(x.dtype.type(0)))
+    return reshape(x, shape=node.shape)
 
 
 @rule("reshape", "broadcast_to", "permute_dims", "flip")

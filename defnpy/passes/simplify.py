@@ -16,6 +16,7 @@ from ..ops.elementwise import add, multiply, negative, subtract
 from ..ops.linear import broadcast_to
 from .movement import MOVEMENT_RULES
 from .patterns import fitted, is_count, is_number, number
+from .positions import POSITION_RULES
 from .rewrite import Rule, rewrite, rule
 
 __all__ = ["RULES", "simplify"]
@@ -151,6 +152,7 @@ RULES: tuple[Rule, ...] = (
     choose_known,
     implicit_broadcast,
     *MOVEMENT_RULES,
+    *POSITION_RULES,
 )
 
 

@@ -123,7 +123,8 @@ class Choices:
         if self.coin(3):
             axis = self.below(len(shape)) if shape else 0
             if shape:
-                return iota(shape=shape, axis=axis) % n
+                counted = iota(shape=shape, axis=axis)
+                return counted if shape[axis] <= n else counted % n
         x = self.trace.parameter(Aval(shape, np.dtype(self.pick(["int64", "int32"]))), f"in{len(self.values)}")
         count = math.prod(shape)
         drawn = np.array([self.below(2 * n) - n for _ in range(min(count, 4))] or [0])

@@ -155,7 +155,7 @@ class Maker(Choices):
         """What changes little or nothing, as programs written by programs do: zeros, ones, repeated numbers."""
         item = self.number()
         x = item.x
-        how = self.below(6)
+        how = self.below(8)
         if how == 0:
             self.add(self.pick([lambda: x + 0, lambda: x - 0, lambda: 0 + x])(), item.exact, item.bound)
         elif how == 1:
@@ -167,6 +167,11 @@ class Maker(Choices):
             self.add(x + filled * filled, item.exact, item.bound + 4)
         elif how == 4:
             self.add(where(self.coin(), x, -x if item.kind == "f" else x), item.exact, item.bound)
+        elif how == 5 and x.ndim:
+            parts = [x, x[:0]] if self.coin() else [x, x]
+            self.add(concat(parts, axis=0)[: item.shape[0]], item.exact, item.bound)
+        elif how == 6 and item.kind == "f":
+            self.add(negative(x) / negative(x * x + 1), False, 1.0)
         else:
             self.add(x**1, item.exact, item.bound)
 
@@ -337,6 +342,9 @@ class Maker(Choices):
         self.add(y, a.exact and b.exact, a.bound * b.bound * max(n, 1))
 
     def pick_elements(self) -> None:
+        if self.coin(3):
+            self.one_of_each()
+            return
         item = self.some(lambda item: item.x.ndim > 0 and item.x.size > 0)
         if item is None:
             return
@@ -346,6 +354,25 @@ class Maker(Choices):
         indices = [self.index(item.shape[a], shape) for a in axes]
         self.add(gather(item.x, *indices, axes=axes), item.exact, item.bound)
 
+    def one_of_each(self) -> None:
+        """One element of each row, or an update of it, as the label of an example picks one."""
+        item = self.some(lambda item: item.kind in "if" and item.x.ndim > 0 and item.x.size > 0)
+        if item is None:
+            return
+        axis = self.below(item.x.ndim)
+        shape = (*item.shape[:axis], *((1,) if self.coin() else ()), *item.shape[axis + 1 :])
+        rows = (
+            iter(range(len(shape))) if len(shape) < item.x.ndim else iter([a for a in range(len(shape)) if a != axis])
+        )
+        label = self.index(item.shape[axis], shape)
+        indices = [label if a == axis else iota(shape=shape, axis=next(rows)) for a in range(item.x.ndim)]
+        axes = tuple(range(item.x.ndim))
+        y = gather(item.x, *indices, axes=axes)
+        if not self.smooth and self.coin():
+            function = scatter_add if self.coin() else scatter_set
+            y = function(item.x, y, *indices, axes=axes)
+        self.add(y, item.exact, 2 * item.bound)
+
     def positions(self) -> None:
         """Numbers that count along an axis, and comparisons with them: one_hot, masks."""
         item = self.number()
@@ -353,6 +380,11 @@ class Maker(Choices):
             return
         axis = self.below(item.x.ndim)
         count = iota(shape=item.shape, axis=axis, dtype=self.pick([self.floats, "int64"]))
+        if self.coin():
+            rows = permute_dims(
+                iota(shape=item.shape[::-1], axis=item.x.ndim - 1 - axis), axes=tuple(range(item.x.ndim))[::-1]
+            )
+            count = astype(rows, count.dtype)
         if self.smooth or self.coin():
             self.add(item.x * count if item.kind != "u" else item.x, item.exact, item.bound * max(item.shape[axis], 1))
         else:

@@ -16,6 +16,12 @@ SPECIAL = np.array([-0.0, 0.0, 1.5, -2.0, np.inf, -np.inf, np.nan, 3.0], np.floa
 X = dp.asarray(SPECIAL)
 M = dp.asarray(np.arange(24, dtype=np.float32).reshape(2, 3, 4))
 
+
+def places(x):
+    """Positions that only the running program knows."""
+    return (x > 0).astype("int64")
+
+
 # rule, function, argument, the ops that remain (inputs and numbers left out)
 CASES = [
     ("fold_constants", lambda x: x * (dp.exp(dp.asarray(0.0)) * 0 + dp.sqrt(4.0)), X, None),
@@ -53,7 +59,8 @@ CASES = [
     ("reduce_nothing", lambda x: dp.max(x, axis=()), X, []),
     ("reduce_nothing", lambda x: dp.min(x[:, None], axis=1), X, []),
     ("reduce_nothing", lambda x: dp.prod(x[None], axis=0, keepdims=True), X, ["reshape"]),
-    ("reduce_nothing", lambda x: dp.sum(x, axis=()), X, ["sum"]),
+    ("reduce_nothing", lambda x: dp.sum(x, axis=()), X, ["add"]),
+    ("reduce_nothing", lambda x: dp.sum(x[:, None], axis=1), X, ["reshape", "add", "reshape"]),
     ("chained_movement", lambda x: x.reshape(6, 4).reshape(4, 6), M, ["reshape"]),
     ("chained_movement", lambda x: dp.permute_dims(dp.permute_dims(x, (1, 2, 0)), (2, 0, 1)), M, []),
     ("chained_movement", lambda x: dp.broadcast_to(dp.broadcast_to(x, (3, 8)), (2, 3, 8)), X, ["broadcast_to"]),
@@ -76,6 +83,23 @@ CASES = [
     ("slice_of_view", lambda x: x[:, None][2:4], X, ["slice", "reshape"]),
     ("slice_of_concat", lambda x: dp.concat([x, -x])[9:12], X, ["slice", "negative"]),
     ("one_element", lambda x: dp.arange(8)[3] * dp.exp(dp.arange(3.0))[0], X, None),
+    (
+        "moved_iota",
+        lambda x: dp.broadcast_to(dp.arange(4)[:, None], (4, 2)).T.astype("int8") + x.size,
+        X,
+        ["iota", "add"],
+    ),
+    ("moved_iota", lambda x: (x, dp.arange(8)[:5]), X, ["iota"]),
+    ("known_positions", lambda x: x[:, dp.arange(3), 1], M, ["slice", "permute_dims", "reshape", "permute_dims"]),
+    ("known_positions", lambda x: x.T[dp.arange(3)[:, None], -1, dp.arange(2)], M, None),
+    ("take_first", lambda x: dp.exp(x)[places(x[:1])], X, ["slice", "greater", "astype", "gather", "exp"]),
+    ("update_in_order", lambda x: x.at[dp.arange(8)].add(x), X, ["add"]),
+    (
+        "update_in_order",
+        lambda x: x.reshape(4, 6).at[dp.arange(4), 2].set(0.0),
+        M,
+        ["iota", "broadcast_to", "equal", "reshape", "where"],
+    ),
 ]
 
 # rule, function, argument: where the rule would be wrong, or of no use
@@ -102,7 +126,6 @@ REFUSED = [
     ("chained_casts", lambda x: x.astype("int64").astype("float32"), X[:4]),
     ("chained_casts", lambda x: x.astype("bool").astype("float32"), X),
     ("chained_casts", lambda x: x.astype("float64").astype("float32"), dp.arange(3)),  # int64 does not fit float64
-    ("reduce_nothing", lambda x: dp.sum(x, axis=()), X),
     ("reduce_nothing", lambda x: dp.max(x), X),
     ("reduce_nothing", lambda x: dp.sum(x, axis=()), dp.asarray([True])),
     ("chained_movement", lambda x: dp.permute_dims(x.reshape(4, 3, 2), (1, 0, 2)), M),
@@ -118,6 +141,23 @@ REFUSED = [
     ("slice_of_concat", lambda x: dp.concat([x, -x])[7:9], X),
     ("one_element", lambda x: dp.exp(x)[2:4], X),
     ("one_element", lambda x: dp.flip(x)[2], X),
+    ("moved_iota", lambda x: x * dp.broadcast_to(dp.arange(1), (8,)), X),
+    ("moved_iota", lambda x: x * dp.arange(8).astype("float32"), X),
+    ("moved_iota", lambda x: x[0] + dp.arange(300).astype("int8"), X),
+    ("known_positions", lambda x: x[places(x)], X),
+    ("known_positions", lambda x: x.reshape(6, 4)[dp.arange(4), dp.arange(4)], M),  # a diagonal is no view
+    ("take_first", lambda x: (x * 2)[places(x)], X),  # as many as there were
+    ("take_first", lambda x: (x * 2)[places(x[:5])], X),  # more than half
+    ("take_first", lambda x: dp.exp(x)[places(x[:2])], X),  # a fourth, of what is dear
+    ("take_first", lambda x: dp.flip(x)[places(x[:1])], X),
+    ("update_in_order", lambda x: x.at[places(x)].add(x), X),  # updates meet
+    (
+        "update_in_order",
+        lambda x: x.reshape(6, 4).at[dp.arange(6)[:, None], places(x[0, :1])].add(1.0),
+        M,
+    ),  # so they do
+    ("update_in_order", lambda x: x.at[dp.arange(7)].set(0.0), X),  # the last one is not written
+    ("update_in_order", lambda x: (x > 0).at[dp.arange(8)].add(x < 1), X),
 ]
 
 
