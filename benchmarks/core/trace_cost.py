@@ -1,4 +1,5 @@
-"""What a node costs: to trace, to simplify, to lower; and a gradient of it. JAX's trace stands beside, if installed.
+"""What a node costs: to trace, to simplify, to lower; and a gradient of it; what all passes over 100,000 nodes take.
+JAX's trace stands beside, if installed.
 
 python -m benchmarks.core.trace_cost [--quick]
 """
@@ -15,6 +16,7 @@ from typing import Any
 
 import defnpy as dp
 from defnpy.lower.program import lower
+from defnpy.passes.pipeline import PASSES, optimize
 from defnpy.passes.simplify import simplify
 
 
@@ -22,6 +24,13 @@ def chain(x: Any, length: int) -> Any:
     """``2 * length`` nodes, none equal to another."""
     for _ in range(length):
         x = x * 1.5 + x
+    return x
+
+
+def wave(x: Any, length: int) -> Any:
+    """``4 * length`` nodes, whose derivative needs all of them."""
+    for _ in range(length):
+        x = dp.sin(x * 1.5) * x + x
     return x
 
 
@@ -57,6 +66,13 @@ def main() -> None:
     print("| work | us per node (median) |\n|---|---|")
     for name, run in rows:
         print(f"| defnpy: {name} | {median(run, repeats) / nodes * 1e6:.2f} |")
+    large = 1000 if quick else 100_000
+    waves = dp.grad(dp.defn(lambda x: dp.sum(wave(x, large // 8))))
+    for name, function in (("a chain", dp.defn(lambda x: chain(x, large // 2))), ("a gradient", waves)):
+        graph = function.expr(x)
+        seconds, count = median(lambda graph=graph: optimize(graph), 3), len(graph.nodes())
+        of = f"{name} of {count:,} nodes"
+        print(f"| defnpy: all {len(PASSES)} passes over {of}: {seconds:.2f} s | {seconds / count * 1e6:.2f} |")
     if importlib.util.find_spec("jax") is None:
         print("\nJAX is not installed: its row is left out.")
         return

@@ -234,24 +234,25 @@ def has_effect(node: Expr) -> bool:
 
 def topological(roots: Iterable[Expr], last: Collection[Expr] = ()) -> list[Expr]:
     """Nodes reachable from ``roots``, operands first, in a fixed order: of several those in ``last`` come last."""
+
+    def operands(node: Expr) -> Iterator[Expr]:
+        return iter(sorted(node.args, key=last.__contains__) if last else node.args)
+
     order: list[Expr] = []
     done: set[Expr] = set()
     for root in roots:
         if root in done:
             continue
-        stack = [(root, root.args, 0)]
         done.add(root)
+        stack = [(root, operands(root))]
         while stack:
-            node, args, position = stack.pop()
-            if last and not position and len(args) > 1:
-                args = tuple(sorted(args, key=last.__contains__))
-            while position < len(args) and args[position] in done:
-                position += 1
-            if position == len(args):
-                order.append(node)
+            node, rest = stack[-1]
+            for child in rest:
+                if child not in done:
+                    done.add(child)
+                    stack.append((child, operands(child)))
+                    break
             else:
-                child = args[position]
-                stack.append((node, args, position + 1))
-                done.add(child)
-                stack.append((child, child.args, 0))
+                stack.pop()
+                order.append(node)
     return order

@@ -124,10 +124,11 @@ class Trace:
     def copy(self, node: Expr, args: tuple[Expr, ...], params: Params | None = None) -> Expr:
         """``node`` over operands of this trace, at its old place in the user's code; maybe with other parameters that
         leave the result's shape and dtype as they are."""
-        if all(new.aval is old.aval for new, old in zip(args, node.args, strict=True)):
-            aval = node.aval
-        else:
-            aval = node.op.aval([x.aval for x in args], node.kwargs)
+        aval = node.aval
+        for new, old in zip(args, node.args, strict=True):
+            if new.aval is not old.aval:
+                aval = node.op.aval([x.aval for x in args], node.kwargs)
+                break
         return self._found(node.op, args, node.params if params is None else params, aval, node)
 
     def _found(self, op: Op, args: tuple[Expr, ...], params: Params, aval: Aval, like: Expr | None) -> Expr:

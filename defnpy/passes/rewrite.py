@@ -86,8 +86,11 @@ class _Walk:
     def visit(self, node: Expr, args: tuple[Expr, ...]) -> Expr:
         """What becomes of ``node`` over ``args``, which are final."""
         self._trace.place = node.loc
-        self._sizes_may_be_open |= bool(node.op.graphs)
-        new = self._trace.copy(node, args, with_subgraphs(node, self._inner))
+        params = node.params
+        if node.op.graphs:
+            self._sizes_may_be_open = True
+            params = with_subgraphs(node, self._inner)
+        new = self._trace.copy(node, args, params)
         found = self._final.get(new)
         if found is not None:
             return found
