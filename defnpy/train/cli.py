@@ -205,7 +205,10 @@ def _parser(net: Net) -> argparse.ArgumentParser:
 def _check_resumable(path: Path, saved: checkpoint.Checkpoint, net: Net, given: dict[str, Any]) -> None:
     """Refuse what cannot be changed midway: the net, what makes up its parameters, the source of its batches."""
     if saved.settings.get("net") != net.name:
-        raise ConfigError(f"{path} holds a run of {saved.settings.get('net')}, not of {net.name}")
+        begun = saved.settings.get("net")
+        raise ConfigError(
+            f"{path} holds a run of {begun}, not of {net.name}", hint=f"python -m defnpy.train {begun} --resume {path}"
+        )
     for name in (*net.own, "seed"):
         if name in given and given[name] != saved.settings.get(name):
             raise ConfigError(

@@ -242,7 +242,8 @@ def test_resume_refuses_what_is_no_run_or_another(
     settings = json.loads(str(entries["settings"]))
     with open(other, "wb") as file:
         np.savez(file, **{**entries, "settings": np.array(json.dumps({**settings, "net": "another_net"}))})
-    refused = (2, "", f"error: {other} holds a run of another_net, not of two_layer_net\n")
+    hint = f"Hint: python -m defnpy.train another_net --resume {other}\n"
+    refused = (2, "", f"error: {other} holds a run of another_net, not of two_layer_net\n{hint}")
     assert train("--resume", other) == refused
     with open(other, "wb") as file:
         np.savez(file, **{**entries, "W1": np.zeros((100, 50), np.float32)})

@@ -198,7 +198,10 @@ def test_resume_keeps_what_makes_the_run(run: Train, tmp_path: Path) -> None:
     ):
         status, _, err = run(MULTI, "--resume", path, "--iterations", 4, *words)
         assert status == 2 and err.startswith(f"error: {shown}: {path} was begun with {was}\n")
-    assert run(CONV, "--resume", path)[2] == f"error: {path} holds a run of multi_layer_net, not of simple_convnet\n"
+    assert run(CONV, "--resume", path)[2] == (
+        f"error: {path} holds a run of multi_layer_net, not of simple_convnet\n"
+        f"Hint: python -m defnpy.train multi_layer_net --resume {path}\n"
+    )
 
 
 @pytest.mark.parametrize(("net", "own"), [(MULTI, EVERYTHING), (CONV, SMALL_CONV)])
