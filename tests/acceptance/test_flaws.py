@@ -1,4 +1,8 @@
-"""Wrong gradients and stale values that other systems shipped, each as a test: both sides of every kink and tie."""
+"""Wrong gradients and stale values that other systems shipped, each as a test: both sides of every kink and tie.
+
+Those of control flow are in ``tests/transforms/test_control.py`` too, of stacked matrices in
+``tests/array/test_linalg.py``, of branches not taken in ``test_dead_branches.py``.
+"""
 
 from __future__ import annotations
 
@@ -162,6 +166,24 @@ def test_softplus_has_slope_one_half_at_zero(way):
     assert gradient_of(way, dp.softplus, [0.0]).tolist() == [0.5]
 
 
+@pytest.mark.parametrize(
+    "written",
+    [
+        lambda x: dp.maximum(0, x) + dp.log1p(dp.exp(-dp.abs(x))),
+        lambda x: dp.maximum(x, 0) + dp.log1p(dp.exp(-dp.abs(x))),
+        lambda x: dp.log(1 + dp.exp(x)),
+        lambda x: -dp.log(dp.sigmoid(-x)),
+        lambda x: dp.logaddexp(x, 0.0),
+    ],
+)
+def test_softplus_as_people_write_it(written, way):
+    """JAX and Axon have slope 0 at 0 for the first; the third overflows at 1000 unless it is rewritten."""
+    x = np.array([-1000.0, -2.0, 0.0, 2.0, 1000.0])
+    c = random(5)
+    with np.errstate(over="ignore"):
+        np.testing.assert_allclose(pulled(way, written, c, x), c / (1 + np.exp(-x)), rtol=1e-12, atol=1e-300)
+
+
 @pytest.mark.parametrize("reduce", [dp.max, dp.min])
 def test_ties_of_a_reduction_share_evenly(reduce, way):
     sign = 1.0 if reduce is dp.max else -1.0
@@ -220,6 +242,39 @@ def test_where_sends_exactly_zero_to_the_branch_that_is_not_taken(way):
     )
     np.testing.assert_array_equal(to_x, [c[0], 0, c[2]])
     np.testing.assert_array_equal(to_y, [0, c[1], 0])
+
+
+# -- windows with gaps: Nx's gradient of window_max drops the dilation ----------------------------------------------
+
+
+@pytest.mark.parametrize("dilation", [1, 2, (2, 3)])
+def test_the_gradient_of_max_pool_goes_where_the_maximum_was(dilation, way):
+    def pool(x):
+        return dp.max_pool(x, 2, strides=1, dilation=dilation)
+
+    x = random(2, 3, 7, 8)
+    c = random(*pool(dp.asarray(x)).shape)
+    wanted = np.zeros_like(x)
+    gaps = dilation if isinstance(dilation, tuple) else (dilation, dilation)
+    for n, k, i, j in np.ndindex(c.shape):
+        places = [(i + a * gaps[0], j + b * gaps[1]) for a in (0, 1) for b in (0, 1)]
+        wanted[n, k][max(places, key=lambda p: x[n, k][p])] += c[n, k, i, j]
+    np.testing.assert_allclose(pulled(way, pool, c, x), wanted, rtol=1e-14)
+
+
+# -- loops: Nx's while was wrong where the slope depends on the variable, and its repair runs from the start each step -
+
+
+@pytest.mark.parametrize("steps", [7, 60])
+def test_reverse_mode_runs_a_loop_once(steps, capsys):
+    """x ** n by a loop of products: d/dx = n x ** (n - 1), and every body is computed exactly once."""
+
+    def power(x, n):
+        return dp.while_loop(lambda s: s[0] < n, lambda s: (s[0] + 1, dp.print_value(s[1] * x)), (0, 1.0))[1]
+
+    g = dp.grad(power)(dp.asarray(1.01, dtype="float64"), steps)
+    np.testing.assert_allclose(g, steps * 1.01 ** (steps - 1), rtol=1e-12)
+    assert len(capsys.readouterr().out.splitlines()) == steps
 
 
 # -- powers and products at zero ------------------------------------------------------------------------------------
@@ -291,6 +346,17 @@ def test_float64_is_computed_in_float64(way):
     assert way(lambda x: (x + 1e-12) - 1)(x).item() == (1.0 + 1e-12) - 1
 
 
+# -- zeros and None -------------------------------------------------------------------------------------------------
+
+
+def test_a_float_that_is_not_used_has_zeros_and_what_is_no_number_has_none(way):
+    """Zygote gives ``nothing`` for both."""
+    params = {"used": dp.ones(2), "unused": dp.ones((2, 3)), "name": "net", "act": dp.tanh, "none": None, "on": True}
+    got = dp.grad(way(lambda p: dp.sum(p["used"] ** 2)))(params)
+    assert got["unused"].tolist() == [[0.0] * 3] * 2 and got["used"].tolist() == [2.0, 2.0]
+    assert got["name"] is got["act"] is got["none"] is got["on"] is None
+
+
 # -- captured values are hidden inputs: never stale, never part of the cache key ------------------------------------
 
 SCALE = dp.asarray(2.0)
@@ -309,6 +375,13 @@ def test_a_captured_tensor_is_not_baked_in():
         assert g.cache_info()[:3] == (2, 1, 1)
     finally:
         SCALE = dp.asarray(2.0)
+
+
+def test_a_captured_matrix_and_a_captured_right_side():
+    """Nx.LinAlg.solve crashed under its compiler when one of the two was a constant."""
+    a, b = dp.asarray([[2.0, 1.0], [1.0, 3.0]]), dp.asarray([1.0, 2.0])
+    np.testing.assert_allclose(dp.defn(lambda x: dp.linalg.solve(x, b))(a), dp.linalg.solve(a, b), rtol=1e-6)
+    np.testing.assert_allclose(dp.defn(lambda x: dp.linalg.solve(a, x))(b), dp.linalg.solve(a, b), rtol=1e-6)
 
 
 def test_a_thousand_captured_values_compile_once():

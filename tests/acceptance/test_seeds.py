@@ -135,6 +135,25 @@ def test_f7_repeat_until_the_loss_is_small(way):
         assert step.cache_info()[:3] == (12, 1, 1)
 
 
+def test_f7_in_one_loop_whose_length_the_values_decide():
+    """As one compiled program: the same thirteen steps."""
+
+    def loss_of(w):
+        return squared_error({"W": w, "b": FLUX["b"]}, FLUX_X, FLUX_Y)
+
+    @dp.defn
+    def train(W):
+        def step(state):
+            W, steps = state
+            return W - 0.1 * dp.grad(loss_of)(W), steps + 1
+
+        return dp.while_loop(lambda state: loss_of(state[0]) >= 1e-6, step, (W, 0))
+
+    W, steps = train(FLUX["W"])
+    assert steps.item() == 13 and loss_of(W).item() < 1e-6
+    assert train(W)[1].item() == 0 and train.cache_info().misses == 1
+
+
 # -- G: Flux guide --------------------------------------------------------------------------------------------------
 
 
@@ -308,6 +327,17 @@ def test_n7_gradient_descent(way, rate, steps, wanted):
     """The document computes ``rate * g - x``: x turns into -0.8 x, and every even number of steps looks right."""
     got = descend(way, sum_of_squares, f64([-3.0, 4.0]), rate=rate, steps=steps)
     same(got, wanted, rtol=2e-8 if steps != 20 else 1e-8)
+
+
+def test_n7_gradient_descent_in_one_loop(way):
+    """After 101 steps the signs of the document's answer are the wrong ones."""
+
+    def descend(x, steps):
+        return dp.fori_loop(0, steps, lambda i, x: x - 0.1 * dp.grad(sum_of_squares)(x), x)
+
+    f = way(descend)
+    for steps, wanted in ((100, [-6.1111079e-10, 8.1481439e-10]), (101, [-4.8888863e-10, 6.5185151e-10])):
+        same(f(f64([-3.0, 4.0]), steps), wanted, rtol=2e-8)
 
 
 def test_n7_gradient_descent_reaches_a_minimum_off_the_origin(way):

@@ -140,8 +140,8 @@ def test_a_carry_keeps_what_is_no_tensor():
     assert found == {"name": "total", "x": 3, "none": None}
 
 
-def test_f7_repeat_until_the_loss_is_small():
-    """A trip count that only the data decide: 13 steps, counting the last one that is not taken."""
+def test_repeat_until_the_loss_is_small():
+    """A trip count that only the data decide, as in F7 of the seeds."""
 
     def loss(w, x, t):
         return dp.mean((x * w - t) ** 2)
