@@ -239,6 +239,7 @@ def reduction(
     empty: bool = True,
     not_differentiable: str = "",
     jvp: Forward | None = None,
+    convert: Callable[[Op, Sequence[Any]], Sequence[Any]] = one_dtype,
 ) -> Callable[[Body], Op]:
     """An op that folds whole axes: ``axis`` (int, tuple or None for all) and ``keepdims``.
 
@@ -258,7 +259,7 @@ def reduction(
             "reduction",
             infer,
             call,
-            one_dtype,
+            convert,
             _axes,
             vjp,
             not_differentiable,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from .. import shapes
 from ..dtypes import DEFAULT_INT, bool_
 from ..errors import Mismatch
 from ..ir.aval import Aval
+from ..ir.op import Op
 from .convert import cast
 from .elementwise import where
 from .families import reduction, uniform, widened
@@ -101,9 +103,14 @@ def prod_(x, /, *, axis=None, keepdims=False):
 _LOGIC = "it has no numbers to differentiate"
 
 
-@reduction(vjp=None, not_differentiable=_LOGIC, domains=[_BOOL], kinds="b", out=lambda dtype: bool_)
+def _truth(op: Op, args: Sequence[Any]) -> Sequence[Any]:
+    """Of numbers, whether they are not 0; NaN is not."""
+    return [cast(x, bool_) for x in args]
+
+
+@reduction(vjp=None, not_differentiable=_LOGIC, domains=[_BOOL], kinds="b", out=lambda dtype: bool_, convert=_truth)
 def any_(x, /, *, axis=None, keepdims=False):
-    """Whether at least one element over ``axis`` holds; takes booleans.
+    """Whether at least one element over ``axis`` holds; a number does unless it is 0.
 
     >>> import defnpy as dp
     >>> dp.any(dp.asarray([[True, False], [False, False]]), axis=1)
@@ -112,9 +119,9 @@ def any_(x, /, *, axis=None, keepdims=False):
     return np.any(x, axis=axis, keepdims=keepdims)
 
 
-@reduction(vjp=None, not_differentiable=_LOGIC, domains=[_BOOL], kinds="b", out=lambda dtype: bool_)
+@reduction(vjp=None, not_differentiable=_LOGIC, domains=[_BOOL], kinds="b", out=lambda dtype: bool_, convert=_truth)
 def all_(x, /, *, axis=None, keepdims=False):
-    """Whether all elements over ``axis`` hold; takes booleans.
+    """Whether all elements over ``axis`` hold; a number does unless it is 0.
 
     >>> import defnpy as dp
     >>> dp.all(dp.asarray([[True, True], [True, False]]), axis=1)
