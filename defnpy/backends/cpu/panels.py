@@ -28,7 +28,7 @@ ROWS = {1: (12, 4), 2: (8, 3), 3: (8, 4), 4: (6, 2)}
 CUBE = 512  # from here on in all three sizes, copying a and b into the order of the loops pays
 LONG = 6  # vectors along a that make up for what few columns cost beside their sums
 FEW = 64  # rows of a that do not make up for turning a few columns of b, of as many elements at least
-FILLED = 0.7  # the share of the vectors' lanes that columns must fill
+FILLED = 0.6  # the share of the vectors' lanes that columns must fill
 DEPTH = 512  # rows of b that are summed at a time: their panel stays in the caches while the rows of a pass by
 SHORT = 128  # rows of b, all of them, whose panel is done before the processor has guessed where the next one lies
 AHEAD = 256  # bytes between what is turned and what is fetched meanwhile
@@ -56,13 +56,12 @@ def suits(product: Product) -> bool:
     """Whether panels are the faster way, by what was measured (``benchmarks/core/products.py``).
 
     Three cases are the BLAS's: all three sizes large, where its copies pay; columns that leave the lanes of vectors
-    empty; and a b that is hardly worth turning, for sums shorter than a vector, or of few columns for few rows of a.
+    empty; and a b that is hardly worth turning, of few columns for few rows of a.
     """
     lanes = machine.vector_registers()[0] // product.node.dtype.itemsize
     wide = product.n - _thin(product, lanes)
     filled = wide / (-(-wide // lanes) * lanes)
-    little = product.k < lanes or (product.n <= 2 * lanes and product.m < FEW <= product.k)
-    turning = product.right.transposed and little
+    turning = product.right.transposed and product.n <= 2 * lanes and product.m < FEW <= product.k
     return min(product.m, product.n, product.k) < CUBE and filled >= FILLED and not turning
 
 
