@@ -192,7 +192,7 @@ def wrap(array: Any) -> Tensor:
 def adopt(array: np.ndarray[Any, Any], aval: Aval) -> Tensor:
     """:func:`wrap` for a contiguous array of known aval that nobody else holds: what compiled programs return."""
     tensor: Tensor = _new(Tensor)
-    array.setflags(False)  # not to be written; by keyword it takes twice the time
+    array.setflags(False)  # type: ignore[call-arg]  # by keyword it takes twice the time
     tensor._array = tensor._ready = array
     tensor.aval = aval
     return tensor
