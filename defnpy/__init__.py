@@ -33,6 +33,8 @@ from .array.creation import (
 )
 from .array.einsum import einsum
 from .array.indexing import take, take_along_axis
+from .array.info import __array_api_version__ as __array_api_version__
+from .array.info import __array_namespace_info__ as __array_namespace_info__
 from .array.manipulation import (
     astype,
     broadcast_arrays,

@@ -16,6 +16,7 @@ from .errors import DTypeError, Mismatch
 from .source import capture, quote
 
 __all__ = [
+    "ALL",
     "DEFAULT_FLOAT",
     "DEFAULT_INT",
     "DType",

@@ -313,6 +313,37 @@ def test_one_function_over_any_array_library():
     np.testing.assert_allclose(dp.defn(standardize, backend="cpu")(X), wanted, rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("name", "args"),
+    [("asarray", ([1],)), ("zeros", (2,)), ("ones", (2,)), ("empty", (2,)), ("full", (2, 1)), ("arange", (3,))]
+    + [("linspace", (0, 1, 3)), ("eye", (2,)), ("from_dlpack", (np.ones(2),)), ("full_like", (X, 1))]
+    + [(name, (X,)) for name in ("zeros_like", "ones_like", "empty_like")],
+)
+def test_creation_functions_take_the_one_device(name, args):
+    create = getattr(dp, name)
+    assert create(*args, device="cpu").tolist() == create(*args).tolist()
+    with pytest.raises(ValueError, match="unknown device 'cuda': the only one is 'cpu'"):
+        create(*args, device="cuda")
+
+
+def test_what_the_namespace_tells_of_itself():
+    info = X.__array_namespace__().__array_namespace_info__()
+    assert dp.__array_api_version__ == "2024.12"
+    assert info.default_device() == X.device and info.devices() == [X.device]
+    assert info.default_dtypes()["real floating"] == dp.asarray(1.0).dtype
+    assert info.default_dtypes()["integral"] == dp.asarray(1).dtype and info.default_dtypes()["indexing"] == "int64"
+    assert all(dp.ones(1, dtype=d).dtype == name for name, d in info.dtypes().items())
+    assert list(info.dtypes(kind=("bool", "unsigned integer"))) == ["bool", "uint8", "uint16", "uint32", "uint64"]
+    masked, (places, *_) = X[X > 0], dp.nonzero(X)
+    assert info.capabilities()["boolean indexing"] == (masked.ndim == 1) == (places.ndim == 1)
+    assert info.capabilities()["max dimensions"] == len(dp.zeros((1,) * 64).shape)
+
+
+def test_dlpack_of_something_else_is_refused():
+    with pytest.raises(TypeError, match=r"from_dlpack: a list does not speak DLPack[\s\S]*dp\.asarray"):
+        dp.from_dlpack([1])
+
+
 def test_the_namespace_has_no_leftovers():
     assert all(hasattr(dp, name) for name in dp.__all__)
     assert not [name for name in dp.__all__ if name.startswith("_")]

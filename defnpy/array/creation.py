@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,9 +20,26 @@ from ..ops.convert import astype as _astype
 from ..ops.convert import cast
 from ..ops.elementwise import add, multiply, where
 from ..ops.logic import equal, greater_equal
+from ..source import capture, quote
 from ..tensor import Tensor, wrap
 
 
+def placed(body: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a function the standard's argument ``device``, of which there is one: ``"cpu"``."""
+
+    @functools.wraps(body)
+    def wrapper(*args: Any, device: str | None = None, **kwargs: Any) -> Any:
+        if device not in (None, "cpu"):
+            raise ValueError(f"unknown device {device!r}: the only one is 'cpu'")
+        return body(*args, **kwargs)
+
+    own = inspect.signature(body)
+    device = inspect.signature(wrapper, follow_wrapped=False).parameters["device"]
+    wrapper.__signature__ = own.replace(parameters=[*own.parameters.values(), device])  # type: ignore[attr-defined]
+    return wrapper
+
+
+@placed
 @function
 def asarray(obj: Any, /, *, dtype: Any = None, copy: bool | None = None) -> Any:
     """A tensor of ``obj``: a tensor, a NumPy array, a number, nested lists of numbers, or anything with ``__array__``.
@@ -97,7 +117,8 @@ def _writeable_base(array: np.ndarray[Any, Any]) -> bool:
     return False
 
 
-def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> Tensor:
+@placed
+def from_dlpack(x: Any, /, *, copy: bool | None = None) -> Tensor:
     """A tensor of any CPU array that speaks DLPack (NumPy, JAX, PyTorch ...). The elements are copied unless the
     source is read-only, because a tensor never changes.
 
@@ -105,12 +126,17 @@ def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> T
     >>> dp.from_dlpack(np.arange(3))
     Tensor([0, 1, 2], dtype=int64)
     """
-    if device not in (None, "cpu"):
-        raise ValueError(f"unknown device {device!r}: the only one is 'cpu'")
+    if not hasattr(x, "__dlpack__"):
+        raise DTypeError(
+            f"from_dlpack: a {type(x).__name__} does not speak DLPack",
+            where=quote(capture()),
+            hint="make a tensor of it with dp.asarray(...)",
+        )
     result: Tensor = asarray(np.from_dlpack(x), copy=copy)
     return result
 
 
+@placed
 @function
 def full(shape: Any, fill_value: Any, *, dtype: Any = None) -> Any:
     """A tensor of ``shape`` with every element ``fill_value``; the dtype defaults to the value's.
@@ -128,6 +154,7 @@ def full(shape: Any, fill_value: Any, *, dtype: Any = None) -> Any:
     return linear.broadcast_to(target.type(fill_value), shape=shape)
 
 
+@placed
 def zeros(shape: Any, *, dtype: Any = None) -> Any:
     """Zeros, float32 by default.
 
@@ -139,6 +166,7 @@ def zeros(shape: Any, *, dtype: Any = None) -> Any:
     return full(shape, 0, dtype=DEFAULT_FLOAT if dtype is None else dtype)
 
 
+@placed
 def ones(shape: Any, *, dtype: Any = None) -> Any:
     """Ones, float32 by default.
 
@@ -149,6 +177,7 @@ def ones(shape: Any, *, dtype: Any = None) -> Any:
     return full(shape, 1, dtype=DEFAULT_FLOAT if dtype is None else dtype)
 
 
+@placed
 def empty(shape: Any, *, dtype: Any = None) -> Any:
     """A tensor whose elements mean nothing; since nobody can write into it, they are zeros.
 
@@ -159,6 +188,7 @@ def empty(shape: Any, *, dtype: Any = None) -> Any:
     return zeros(shape, dtype=dtype)
 
 
+@placed
 def full_like(x: Any, /, fill_value: Any, *, dtype: Any = None) -> Any:
     """:func:`full` in the shape and dtype of ``x``.
 
@@ -169,6 +199,7 @@ def full_like(x: Any, /, fill_value: Any, *, dtype: Any = None) -> Any:
     return full(x.shape, fill_value, dtype=x.dtype if dtype is None else dtype)
 
 
+@placed
 def empty_like(x: Any, /, *, dtype: Any = None) -> Any:
     """:func:`empty` in the shape and dtype of ``x``: zeros, as a tensor cannot be filled later.
 
@@ -179,6 +210,7 @@ def empty_like(x: Any, /, *, dtype: Any = None) -> Any:
     return full_like(x, 0, dtype=dtype)
 
 
+@placed
 def zeros_like(x: Any, /, *, dtype: Any = None) -> Any:
     """Zeros in the shape and dtype of ``x``.
 
@@ -189,6 +221,7 @@ def zeros_like(x: Any, /, *, dtype: Any = None) -> Any:
     return full_like(x, 0, dtype=dtype)
 
 
+@placed
 def ones_like(x: Any, /, *, dtype: Any = None) -> Any:
     """Ones in the shape and dtype of ``x``.
 
@@ -199,6 +232,7 @@ def ones_like(x: Any, /, *, dtype: Any = None) -> Any:
     return full_like(x, 1, dtype=dtype)
 
 
+@placed
 @function
 def arange(start: Any, /, stop: Any = None, step: Any = 1, *, dtype: Any = None) -> Any:
     """Evenly spaced numbers from ``start`` (0 when only one is given) up to but without ``stop``; Python numbers only.
@@ -237,6 +271,7 @@ def _affine(counted: Any, start: Any, step: Any) -> Any:
     return add(counted, start) if start != 0 else counted
 
 
+@placed
 @function
 def linspace(start: Any, stop: Any, /, num: int, *, dtype: Any = None, endpoint: bool = True) -> Any:
     """``num`` evenly spaced numbers from ``start`` to ``stop``, with or without the latter; float32 by default.
@@ -252,6 +287,7 @@ def linspace(start: Any, stop: Any, /, num: int, *, dtype: Any = None, endpoint:
     return cast((position * (stop - start)) / float(gaps) + start, DEFAULT_FLOAT if dtype is None else as_dtype(dtype))
 
 
+@placed
 @function
 def eye(rows: int, columns: int | None = None, /, *, k: int = 0, dtype: Any = None) -> Any:
     """Ones on the ``k``-th diagonal, zeros elsewhere; float32 by default.

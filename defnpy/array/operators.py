@@ -10,6 +10,7 @@ from ..ir.trace import function
 from ..ops import elementwise as e
 from ..ops import linear, logic, reduce
 from . import indexing, manipulation, products, refusals, statistics
+from .info import __array_api_version__
 
 __all__ = ["fill"]
 
@@ -28,7 +29,7 @@ _BINARY: dict[str, Callable[[Any, Any], Any]] = {
     "lshift": logic.bitwise_left_shift,
     "rshift": logic.bitwise_right_shift,
 }
-_VERSIONS = ("2021.12", "2022.12", "2023.12", "2024.12")  # of the Array API standard, each a part of the next
+_VERSIONS = ("2021.12", "2022.12", "2023.12", __array_api_version__)  # each a part of the next
 _COMPARISONS = {
     "eq": logic.equal,
     "ne": logic.not_equal,
