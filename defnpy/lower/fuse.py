@@ -466,12 +466,14 @@ class _Scheduler:
         return phase
 
 
+@functools.lru_cache(maxsize=4096)
 def row_space(shape: Shape, space: Shape, depth: int) -> Space:
     """How a value of one element per point of the first ``depth`` loops is indexed by them."""
     axes = iter(a for a in range(depth) if space[a] != 1)
     return tuple(ZERO if n == 1 else next(axes) for n in shape)
 
 
+@functools.lru_cache(maxsize=4096)
 def _is_row(shape: Shape, space: Shape, depth: int) -> bool:
     """Whether ``shape`` is that of the first ``depth`` loops, then nothing or axes of size 1."""
     if depth == len(space):

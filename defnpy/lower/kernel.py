@@ -231,14 +231,16 @@ class Kernel:
         )
 
 
-def walk(body: list[Statement]) -> Iterator[Statement]:
+def walk(body: list[Statement]) -> list[Statement]:
     """All statements, outer before inner."""
+    found = []
     for statement in body:
-        yield statement
+        found.append(statement)
         if isinstance(statement, Loop):
-            yield from walk(statement.body)
+            found += walk(statement.body)
         elif isinstance(statement, While):
-            yield from walk([*statement.test, *statement.body])
+            found += walk([*statement.test, *statement.body])
+    return found
 
 
 def executions(body: list[Statement], sizes: dict[str, int], times: int = 1) -> Iterator[tuple[Statement, int]]:

@@ -5,6 +5,7 @@ The scheduler follows a :data:`Space`, which loop indexes which axis; the emitte
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection
 
 from .. import shapes
@@ -50,11 +51,13 @@ def viewed(arg: Expr, views: tuple[str, ...], place: Collection[Expr] = frozense
 # -- which loops index a value ----------------------------------------------------------------------------------------
 
 
+@functools.lru_cache(maxsize=4096)
 def plain(shape: Shape) -> Space:
     """Every axis indexed by the loop axis of its own number; axes of size 1 need no index."""
     return tuple(ZERO if n == 1 else a for a, n in enumerate(shape))
 
 
+@functools.lru_cache(maxsize=4096)
 def operand_space(arg: Shape, result: Shape, space: Space) -> Space:
     """How an elementwise node indexed by ``space`` indexes an operand that broadcasts to it."""
     lead = len(result) - len(arg)
