@@ -47,23 +47,9 @@ def unoptimized() -> Iterator[None]:
     What defnpy makes of a graph is tested as well as before; what LLVM makes of that is not. Nothing goes to the cache.
     """
     compiler = importlib.import_module("defnpy.backends.cpu.llvm_compiler")
-    llvm = compiler.llvm
     as_it_is, target = compiler.compile_module, compiler.target_machine
-
-    @functools.cache
-    def plain_target() -> Any:
-        made = target()  # initializes LLVM
-        return llvm.Target.from_triple(made.triple).create_target_machine(
-            cpu=llvm.get_host_cpu_name(),
-            features=llvm.get_host_cpu_features().flatten(),
-            opt=0,
-            reloc="pic",
-            codemodel="small",
-            jit=True,
-        )
-
     compiler.compile_module = lambda text, level=0: as_it_is(text, 0)
-    compiler.target_machine = plain_target
+    compiler.target_machine = functools.partial(target, 0)
     try:
         with dp.config(cache_dir=""):
             yield

@@ -24,20 +24,21 @@ _engines: list[Any] = []  # they own the machine code
 _own = threading.local()
 
 
-def target_machine() -> Any:
-    """This processor, for the thread that asks."""
-    if not hasattr(_own, "machine"):
+def target_machine(level: int = 3) -> Any:
+    """This processor, for the thread that asks. level: how hard LLVM tries to find good instructions."""
+    machines = vars(_own).setdefault("machines", {})
+    if level not in machines:
         llvm.initialize_native_target()
         llvm.initialize_native_asmprinter()
-        _own.machine = llvm.Target.from_default_triple().create_target_machine(
+        machines[level] = llvm.Target.from_default_triple().create_target_machine(
             cpu=llvm.get_host_cpu_name(),
             features=llvm.get_host_cpu_features().flatten(),
-            opt=3,
+            opt=level,
             reloc="pic",
             codemodel="small",
             jit=True,
         )
-    return _own.machine
+    return machines[level]
 
 
 @functools.cache
