@@ -84,7 +84,8 @@ class Compiled:
         self._avals = [Aval(node.shape, node.dtype) for node in graph.outputs]
         self._adopt = wrapped if any(DYNAMIC in aval.shape for aval in self._avals) else adopt
         self._input_dtypes = [node.dtype for node in graph.inputs]
-        self._mixed = any(leaf is not None for leaf in staged.carried)
+        mixed = any(leaf is not None for leaf in staged.carried)
+        self._rebuild = staged.rebuild if mixed else staged.structure.unflatten
         self._single = staged.structure.is_leaf() and len(self._avals) == 1
         self.traced = traced
         self.graph = graph
@@ -124,8 +125,7 @@ class Compiled:
         outputs = self._executable(arrays)
         if self._single:
             return adopt(outputs[0], self._avals[0])
-        tensors = list(map(self._adopt, outputs, self._avals))
-        return self._staged.rebuild(tensors) if self._mixed else tree.unflatten(self._staged.structure, tensors)
+        return self._rebuild(map(self._adopt, outputs, self._avals))
 
     def source(self) -> str:
         """The generated program as text."""

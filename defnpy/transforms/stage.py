@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from types import FunctionType
 from typing import Any
@@ -69,7 +69,7 @@ class Staged:
     carried: list[Any]
     read: list[Any]
 
-    def rebuild(self, outputs: Sequence[Any]) -> Any:
+    def rebuild(self, outputs: Iterable[Any]) -> Any:
         """The function's result with ``outputs`` at the places of its tensors."""
         values = iter(outputs)
         return tree.unflatten(self.structure, [next(values) if c is None else c[0] for c in self.carried])
