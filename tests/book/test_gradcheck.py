@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import defnpy as dp
 from book_chapters.ch04 import two_layer_net as sigmoid_net
 from book_chapters.ch05 import two_layer_net as relu_net
+from book_chapters.ch06.batch_norm_gradient_check import gradient_by_hand, written_loss
 from book_chapters.common import nets
 from book_chapters.common.functions import cross_entropy_with_logits
 from book_chapters.common.gradcheck import chosen_places, compare, numerical_grad
@@ -106,7 +107,28 @@ def test_a_check_of_zeros_is_called_degenerate() -> None:
         {"x": dp.ones(3, dtype="float64"), "y": dp.asarray(2.0, dtype="float64")},
     )
     assert [row.degenerate for row in check.rows] == [True, False]
-    assert "degenerate: every gradient is 0" in str(check)
+    assert "degenerate: every gradient is 0, so" in str(check)
+
+
+def test_a_bias_that_a_batch_norm_takes_away_is_called_degenerate() -> None:
+    """Its gradient is rounding: neither it nor the numerical one says anything of the rule."""
+    x, t = data(10, 8, 3)
+    params = nets.init(dp.random.key(0), (8, 6, 3), "he", dtype=dp.float64, batch_norm=True)
+    check = compare(written_loss, params, x, t, formula=gradient_by_hand)
+    assert [row.name for row in check.rows if row.degenerate] == ["b1"]
+    assert 0 < check.row("b1").gradient < 1e-15
+    assert check.meaning(check.row("b1")).startswith("degenerate: every gradient is 0 up to rounding")
+
+
+def test_what_is_left_is_explained_at_every_step() -> None:
+    """The 1e-7 of the logarithm is seen beside rounding that is a fifth of it."""
+    x, t = data(3, 20, 10)
+    params = relu_net.init(dp.random.key(0), inputs=20, hidden=5, dtype=dp.float64)
+    check = compare(relu_net.loss, params, x, t, formula=relu_net.gradient_by_hand, h=1e-6)
+    for row in check.rows:
+        named = "leaves out the 1e-7" in check.meaning(row)
+        assert named == (row.apart_mean > 3 * row.automatic_mean)
+    assert "leaves out the 1e-7" in check.meaning(check.row("b2"))
 
 
 def test_float32_is_refused_and_shown_when_forced() -> None:
