@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import inspect
+import math
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -29,8 +30,9 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise it, with the options that look like the unknown ones."""
         unknown = re.findall(r"(--[\w-]+)", message) if message.startswith("unrecognized arguments") else []
-        known = [option for action in self._actions for option in action.option_strings if option.startswith("--")]
-        near = [option for word in unknown for option in difflib.get_close_matches(word, known, n=2, cutoff=0.6)]
+        known = {o.removeprefix("--"): o for a in self._actions for o in a.option_strings if o.startswith("--")}
+        words = [word.removeprefix("--") for word in unknown]  # the dashes are alike in all
+        near = [known[name] for word in words for name in difflib.get_close_matches(word, known, n=2, cutoff=0.6)]
         hint = f"did you mean {' or '.join(near)}?" if near else f"see {self.prog} --help"
         raise ConfigError(message.replace("unrecognized arguments", "unknown option"), hint=hint)
 
@@ -52,6 +54,26 @@ def _integer(text: str, low: int) -> int:
         value = low - 1
     if not low <= value < 2**63:
         raise argparse.ArgumentTypeError(f"expected a whole number from {low}, not {text!r}")
+    return value
+
+
+def number(text: str) -> float:
+    """A finite number."""
+    return _float(text, -math.inf, "a number")
+
+
+def rate(text: str) -> float:
+    """A finite number above 0."""
+    return _float(text, 0.0, "a number above 0")
+
+
+def _float(text: str, low: float, expected: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not low < value < math.inf:
+        raise argparse.ArgumentTypeError(f"expected {expected}, not {text!r}")
     return value
 
 
@@ -103,7 +125,7 @@ def add_own(parser: Parser, module: ModuleType) -> None:
             group.add_argument(option, action="store_true", default=argparse.SUPPRESS, help=meaning)
         else:
             shown = f"{meaning} (default: {default})" if default != "" else meaning
-            kind = positive if type(default) is int else type(default)
+            kind = {int: positive, float: rate if name == "lr" else number}.get(type(default), type(default))
             group.add_argument(option, type=kind, default=argparse.SUPPRESS, metavar=name.upper(), help=shown)
 
 

@@ -29,14 +29,21 @@ def digits() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return mnist_convnet.pictures(data.train_images)[:512], np.asarray(one_hot(labels, range(10))), labels
 
 
-@pytest.mark.parametrize("lr", ["1e9", "nan"])
+@pytest.mark.parametrize(
+    ("lr", "said"),
+    [
+        ("1e9", "error: the loss is "),
+        ("nan", "error: argument --lr: expected a number above 0, not 'nan'"),
+        ("-1", "error: argument --lr: expected a number above 0, not '-1'"),
+    ],
+)
 def test_a_diverging_run_ends_with_status_2_and_writes_nothing(
-    lr: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    lr: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
         study(mnist_convnet.main, ["--lr", lr, "--images", "512", "--epochs", "1", "--out", str(tmp_path / "made")])
     assert ended.value.code == 2 and not (tmp_path / "made").exists()
-    assert capsys.readouterr().err.startswith("error: the loss is ")
+    assert capsys.readouterr().err.startswith(said)
 
 
 # -- F: layers ------------------------------------------------------------------------------------------------------
@@ -91,7 +98,7 @@ def test_f12_any_function_is_a_layer() -> None:
 
 def test_g7_implicit_parameters_are_refused_and_the_explicit_form_is_shown() -> None:
     message = parameters.implicit(dp.asarray(2.0), dp.asarray(3.0))
-    assert message.startswith("grad: there is no argument 0 to differentiate: the call has 0 positional ones\n")
+    assert message.startswith("grad: there is no argument 0 to differentiate: the call has 0 positional arguments\n")
     assert "dp.grad(lambda: W * 4 + b)()" in message
     assert message.endswith("Hint: parameters are arguments: grad(lambda params: ...)(params)")
     with pytest.raises(dp.errors.GradientError) as caught:  # Flux: gradient(() -> f(4), params)

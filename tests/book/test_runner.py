@@ -49,7 +49,10 @@ def test_settings_come_from_defaults_quick_and_the_command_line() -> None:
         (["--seed", "-1"], "argument --seed: expected a whole number from 0, not '-1'\nHint: see planted --help"),
         (["--iters", "0"], "argument --iters: expected a whole number from 1, not '0'\nHint: see planted --help"),
         (["--dtype", "f16"], "argument --dtype: expected f32 or f64, not 'f16'\nHint: see planted --help"),
-        (["--rate", "fast"], "argument --rate: invalid float value: 'fast'\nHint: see planted --help"),
+        (["--rate", "fast"], "argument --rate: expected a number, not 'fast'\nHint: see planted --help"),
+        (["--rate", "inf"], "argument --rate: expected a number, not 'inf'\nHint: see planted --help"),
+        (["--rat", "1"], "unknown option: --rat 1\nHint: did you mean --rate?"),
+        (["--bogus"], "unknown option: --bogus\nHint: see planted --help"),
     ],
 )
 def test_wrong_options_are_named(words: list[str], message: str) -> None:
