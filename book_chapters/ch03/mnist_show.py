@@ -1,5 +1,7 @@
 """Section 3.6.1: the data, one image of it.
 
+    x = pixels / 255        (60000, 28, 28) bytes -> (60000, 784) numbers from 0 to 1
+
 60,000 images of 28 x 28 pixels to train on and 10,000 to test with, bytes from 0 (paper) to 255 (ink), and the digit
 each of them shows. They come with the package; ``--data-dir`` names another folder of IDX files.
 

@@ -7,8 +7,8 @@ The book hands out a file of trained weights and explains training in chapter 4.
 
     python -m book_chapters.ch03.train_weights --seed 0 --save book_chapters/ch03/weights.npz
 
-784-50-100-10, sigmoid, weights from N(0, 1 / inputs), float32, Adam, 6,000 batches of 100. The step is one compiled
-function that draws its batch by a key; the loss is computed from the scores.
+784-50-100-10, sigmoid, weights from N(0, 1 / inputs), float32, Adam, 6,000 batches of 100. In defnpy the step is one
+compiled function that draws its batch by a key; the loss is computed from the scores.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
     z1 = sigmoid(x W1 + b1)        y = softmax(z1 W2 + b2)        L = cross-entropy of y
 
 784 pixels, 50 hidden units, 10 digits. The class of the book holds the parameters and works only because its layers
-hold the same arrays (``p[k] -= lr * g`` trains, ``p[k] = p[k] - lr * g`` does not). Here the parameters go in and come
-out.
+hold the same arrays (``p[k] -= lr * g`` trains, ``p[k] = p[k] - lr * g`` does not). In defnpy the parameters go in and
+come out.
 
 There are two losses: ``loss`` is the book's, log(y + 1e-7); ``loss_of_scores`` is the one to train on, see
 ``common/functions.py``. ``gradient_by_hand`` is the book's backward pass, (y - t) / N going back through the layers.

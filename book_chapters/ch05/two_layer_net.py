@@ -2,7 +2,7 @@
 
     L = softmax_with_loss(affine(relu(affine(x, W1, b1)), W2, b2), t)
 
-The book keeps its layers in an ordered dict and goes through it backwards. Here the layers are functions, and the way
+The book keeps its layers in an ordered dict and goes through it backwards. In defnpy layers are functions; the way
 back, ``gradient_by_hand``, is written out once with the backward functions of ``common/layers.py``, to be compared with
 ``dp.grad``. Training uses ``dp.value_and_grad``, which finds the way back in the traced graph.
 """

@@ -1,8 +1,10 @@
 """Section 6.5: learning rate and weight decay by random search.
 
-100 times a learning rate is drawn from 10^U(-6, -2) and a weight decay from 10^U(-8, -4); a net of six hidden layers of
-100 learns 400 images for 50 epochs with them, and 100 other images judge it. Randomly drawn values find the good ones
-sooner than a grid does (Bergstra and Bengio 2012). Good learning rates lie near 10^-2 here; the decay hardly matters.
+    lr = 10^U(-6, -2)        decay = 10^U(-8, -4)        W <- W - lr (dL/dW + decay W)
+
+100 times both are drawn; a net of six hidden layers of 100 learns 400 images for 50 epochs with them, and 100 other
+images judge it. Randomly drawn values find the good ones sooner than a grid does (Bergstra and Bengio 2012). Good
+learning rates lie near 10^-2 here; the decay hardly matters.
 
 In defnpy both numbers are arguments, so a hundred trials are one compilation of one function: an epoch, which makes
 four updates and judges the 100 and the 400 images together. As in the book they are judged after the first of the four.

@@ -1,5 +1,10 @@
 """Section 6.1.8: the optimizers on MNIST, their losses beside each other.
 
+    SGD       W <- W - lr g                                            g = dL/dW
+    Momentum  v <- 0.9 v - lr g,           W <- W + v
+    AdaGrad   h <- h + g^2,                W <- W - lr g / sqrt(h)
+    Adam      means m of g and v of g^2,   W <- W - lr m / sqrt(v),    both corrected for their start at 0
+
 Five layers (784-100-100-100-100-10, relu, He), batches of 128, 2000 updates. Every optimizer sees the same batches and
 starts from weights of its own. One batch's loss is noise, so the figure to compare is the mean of the last hundred.
 

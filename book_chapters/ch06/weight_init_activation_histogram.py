@@ -1,12 +1,14 @@
 """Section 6.2.2: how the activations of five layers spread, for different initial weights.
 
-1000 rows of normal numbers go through five layers of 100 units, h = activation(x W), with W normal of standard
-deviation 1, 0.01, sqrt(1/n) (Xavier) or sqrt(2/n) (He). Sigmoids of wide weights sit at 0 and 1, where their gradient
-is 0; those of narrow weights all say 0.5, so a hundred of them say no more than one; Xavier keeps a spread. With relu
-the activations die out layer by layer unless the variance is doubled (He).
+    h <- activation(h W)        five times, W ~ N(0, w^2),   w = 1, 0.01, sqrt(1/n), sqrt(2/n)
+
+1000 rows of normal numbers go through layers of n = 100 units. Sigmoids of wide weights sit at 0 and 1, where their
+gradient is 0; those of narrow weights all say 0.5, so a hundred of them say no more than one; sqrt(1/n) (Xavier) keeps
+a spread. With relu the activations die out layer by layer unless the variance is doubled (He).
 
 The book asks the reader to edit the script for each combination; here all twelve are one table, and ``--activation``
-and ``--std`` choose what is drawn. The five layers are one compiled function per activation: the width is an argument.
+and ``--std`` choose what is drawn. In defnpy the five layers are one compiled function per activation: the width is an
+argument.
 """
 
 from __future__ import annotations

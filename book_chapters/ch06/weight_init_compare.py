@@ -1,9 +1,10 @@
 """Section 6.2.4: three initialisations on MNIST, their losses beside each other.
 
-The net of optimizer_compare_mnist (relu) with SGD 0.01, 2000 updates, and weights of standard deviation 0.01, sqrt(1/n)
-(Xavier) or sqrt(2/n) (He), where n is a layer's number of inputs. With 0.01 the activations shrink from layer to layer,
-the gradients with them, and nothing is learned: the loss stays at log(10). relu makes half of its inputs 0, so it needs
-twice Xavier's variance to pass on what it gets.
+    W ~ N(0, w^2)        w = 0.01, sqrt(1/n) (Xavier) or sqrt(2/n) (He), n the inputs of a layer
+
+The net of optimizer_compare_mnist (relu) with SGD 0.01, 2000 updates. With 0.01 the activations shrink from layer to
+layer, the gradients with them, and nothing is learned: the loss stays at log(10). relu makes half of its inputs 0, so
+it needs twice Xavier's variance to pass on what it gets.
 
 In defnpy the width of a distribution is no part of a function's shape: the three trainings share one compilation.
 """

@@ -1,5 +1,7 @@
 """Section 7.6.1: what sixteen trained filters make of a picture.
 
+    y[k, i, j] = sum over a, b of W[k, a, b] x[i + a, j + b]        (256, 256) -> (16, 252, 252)
+
 Each filter slides over a picture of 256x256 and leaves one of 252x252: bright where the picture looks like the filter.
 The picture is a test card that formulas draw (``ch07/drawn_card.py``); the book takes a photograph.
 

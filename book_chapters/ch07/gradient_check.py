@@ -1,5 +1,7 @@
 """Section 7.4: is the gradient of a convolutional net right, with kinks and without?
 
+    (L(p + h e_k) - L(p - h e_k)) / 2h        p: W1 (10, 1, 3, 3), b1, W2 (160, 10), b2, W3 (10, 10), b3
+
 An image of 1x10x10 drawn at random, 10 filters of 3x3, 10 hidden units, label 1. The book checks it with weights of
 standard deviation 0.01 and a step of 1e-4, and sees errors in W1 and b1 up to 1e-5. They are no errors: with so small
 weights the values before a relu lie close to 0, and close to one another in a pool, and a step of 1e-4 moves some

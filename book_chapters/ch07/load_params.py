@@ -1,11 +1,15 @@
 """Section 7.5: trained weights, loaded and judged: the book's and our own.
 
+    accuracy = share of images with argmax(scores(x)) = label        10,000 images, in batches
+
 The file in the book's repository is not the book's any more: since 2022 it holds a run of 600 updates, with 96.00 % on
 the test images. The file of 2016, which is what 20 epochs give, has 98.90 %. Which one lies there is told by its hash.
 
 Both prove the net: the same weights must give the same 10,000 answers, whatever computes them. They are read from
 ``.npz`` files, which hold numbers; the book's are pickles, and to load a pickle is to run what it says. Our own weights
 come from ``train_convnet`` and are kept as float16; the recorded accuracy is that of these.
+
+In defnpy parameters are a dict, so a file of arrays by name is a net; one compiled function judges all three.
 """
 
 from __future__ import annotations

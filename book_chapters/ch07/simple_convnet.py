@@ -6,7 +6,8 @@
     scores = predict(params, x)            x (N, 1, 28, 28), floats from 0 to 1
     params, adam, loss = step(...)
 
-``gradient`` is the book's backward pass by hand, layer by layer, for comparison: no page trains with it.
+In defnpy the parameters are a dict that goes in and comes out, and ``step`` is one compiled function. ``gradient`` is
+the book's backward pass by hand, layer by layer, for comparison: no page trains with it.
 """
 
 from __future__ import annotations

@@ -1,9 +1,12 @@
 """Section 7.6.1: the filters of the first layer, before and after training.
 
+    W1 (30, 1, 5, 5)        each filter from its lowest weight (white) to its highest (black)
+
 Before training a filter is noise. After it, many are smooth blobs and edges: they answer to strokes of a direction. How
 smooth they are is told by the correlation between a filter's neighbouring weights, 0 for noise.
 
 The trained filters are those of ``ch07/params.npz``, which our own ``train_convnet`` made. ``--plot`` draws both grids.
+In defnpy the untrained ones need no stored net: the same key draws them again.
 """
 
 from __future__ import annotations

@@ -1,5 +1,7 @@
 """Section 8.1.2: which digits the deep net reads wrong.
 
+    wrong: the images with argmax(scores(x)) != label        about 100 of 10,000
+
 A net that is right for 99 % of the images is wrong for a hundred of them, and most of those are hard for us too. The
 first twenty are listed, with what each is and what the net takes it for, and drawn as the book draws them.
 

@@ -1,5 +1,7 @@
 """Flux's guide: parameters made explicit, a step that mutates nothing, a layer without bias.
 
+    params <- params - 0.1 dL/dparams        loss(params, x, y): what is differentiated is an argument
+
 The guide tells Flux which arrays are parameters (``Flux.params(W, b)``), differentiates a function of no argument, and
 looks gradients up by the identity of the array. What is differentiated is then written nowhere in the function, and
 an array that was replaced instead of changed in place is silently no parameter any more; Flux has since dropped the

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,9 @@ def test_only_public_names_are_imported(path: Path) -> None:
 def test_a_page_keeps_the_convention(page: Page) -> None:
     module = page.load()
     lines = module.__doc__.splitlines()
-    assert len(lines) > 3 and not lines[1], "a summary, an empty line, the idea"
+    assert re.match(r"Sections? \d\.\d|Flux", lines[0]) and not lines[1], "the section, an empty line"
+    assert any(re.match(r"    \S", line) for line in lines), "the formula, set in"
+    assert "defnpy" in module.__doc__, "the defnpy way"
     assert len(page.summary) <= 90, "the summary stands in a list"
     first = next(iter(inspect.signature(module.main).parameters))
     assert first == "run"
