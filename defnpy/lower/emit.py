@@ -35,6 +35,7 @@ from .kernel import (
     collapse,
     identity,
     leaves_many_over,
+    merged,
     parallel_variable,
     sizes_in,
     slides,
@@ -459,11 +460,17 @@ class _Emitter:
         scratch = frozenset(b.name for b in self.buffers.values() if b.role == "scratch")
         body = collapse([*prologue, *self.blocks[0]], products)
         parallel = parallel_variable(body, scratch)
-        if prologue and not parallel:
-            # Loops that fill a buffer must be those that compute it, for threads to share both.
-            apart = [*prologue, *collapse(self.blocks[0], products)]
-            parallel = parallel_variable(apart, scratch)
-            body = apart if parallel else body
+        if prologue:
+            # A buffer is best filled by the very loop that computes it; else its loops must be the same ones at least,
+            # for threads to share both.
+            apart = [*prologue, *self.blocks[0]]
+            joined = merged(apart, parallel_variable(apart, scratch))
+            if joined is None and not parallel:
+                joined = [*prologue, *collapse(self.blocks[0], products)]
+            elif joined is not None:
+                joined = collapse(joined, products)
+            if joined is not None and parallel_variable(joined, scratch):
+                body, parallel = joined, parallel_variable(joined, scratch)
         for name, parts in products.items():
             self.sizes[name] = int(np.prod([self.sizes[p] for p in parts], dtype=np.int64))
         used = sizes_in(body)

@@ -33,6 +33,8 @@ __all__ = ["expand"]
 TAPS = 16  # elements of a window that are compared one by one, in straight-line code
 BELOW = 5  # elementwise ops in a row below which a slice is taken
 WIDER = 4  # so many times as many channels may be convolved back into few, before their columns take too much memory
+TERMS = 36  # of a sum that needs no matrix product, where a group of channels has few outputs:
+OUTPUTS = 8  # from twice as many on a product is faster (benchmarks/core/convolutions.py)
 PARTS = 16  # a sum over a batch is taken in at most so many parts, whatever the number of threads
 
 Rule = Callable[..., Any]
@@ -189,6 +191,8 @@ def _shaped(x: Any, shape: shapes.Shape) -> Any:
 def _conv(x: Any, w: Any, *, strides: Any, padding: Any, dilation: Any, groups: int) -> Any:
     if w.dtype.kind != "f":
         return None
+    if _direct(w, groups):
+        return _conv_by_taps(x, w, _Taps(x.shape, w.shape[2:], strides, padding, dilation), groups)
     columns = _columns(x, w.shape[2:], strides, padding, dilation, groups)
     stack = _stack(groups)
     inner = tuple(range(len(stack[0]), len(stack[0]) + w.ndim - 1))
@@ -201,26 +205,45 @@ def _conv_transpose(y: Any, w: Any, *, strides: Any, padding: Any, dilation: Any
     if w.dtype.kind != "f":
         return None
     reach = tuple(extent - 1 for extent in shapes.extents(w.shape[2:], dilation))
-    around = tuple((r - low, r - high) for r, (low, high) in zip(reach, padding, strict=True))
-    few = w.shape[0] <= WIDER * w.shape[1]
-    if groups == 1 and few and set(strides) == {1} and min(map(min, around)) >= 0:
-        # Windows that move by one: every pixel sees the outputs around it through the kernel turned around. That is a
-        # convolution, whose columns are copied; columns that are added back take several times as long.
-        turned = permute_dims(flip(w, axis=tuple(range(2, w.ndim))), axes=(1, 0, *range(2, w.ndim)))
-        return _conv(y, _copied(turned), strides=strides, padding=around, dilation=dilation, groups=1)
+    whole = tuple((n - 1) * s + 1 for n, s in zip(y.shape[2:], strides, strict=True))
+    lows = tuple(r - low for r, (low, _) in zip(reach, padding, strict=True))
+    highs = tuple(n + r - low - m for n, r, low, m in zip(size, reach, lows, whole, strict=True))
+    turned = _turned(w, groups)
+    few = w.shape[0] <= WIDER * w.shape[1] * groups and set(strides) == {1}
+    if (few or _direct(turned, groups)) and min(*lows, *highs) >= 0:
+        # Every pixel sees the outputs around it, with zeros between those of windows that move by more than one,
+        # through the kernel turned around. That is a convolution, whose columns are copied; columns that are added
+        # back take several times as long.
+        shape = (*y.shape[:2], *[low + m + high for low, m, high in zip(lows, whole, highs, strict=True)])
+        if shape != y.shape:
+            y = place(y, shape=shape, starts=((0, 0, *lows),), steps=((1, 1, *strides),), value=0)
+        one = (1,) * len(size)
+        return _conv(y, turned, strides=one, padding=((0, 0),) * len(size), dilation=dilation, groups=groups)
     n, stack = y.shape[0], _stack(groups)
     channels = ((len(stack[0]),), (len(stack[0]),))
     product = _product(_for_each(w, n, groups), _grouped(y, 1, groups), contract=channels, batch=stack)
     taken = _shaped(product, (n, w.shape[1] * groups, *w.shape[2:], *y.shape[2:]))
     taken = permute_dims(taken, axes=_exchanged(len(size)))
-    whole = tuple(low + s + high for s, (low, high) in zip(size, padding, strict=True))
-    return _within(overlap_add(taken, size=whole, strides=strides, dilation=dilation), size, padding)
+    padded = tuple(low + s + high for s, (low, high) in zip(size, padding, strict=True))
+    return _within(overlap_add(taken, size=padded, strides=strides, dilation=dilation), size, padding)
+
+
+def _turned(w: Any, groups: int) -> Any:
+    """A copy of the kernel turned around, its inputs and outputs exchanged: (I, O / G, *kernel)."""
+    grouped = _grouped(w, 0, groups)
+    lead = grouped.ndim - w.ndim
+    turned = flip(grouped, axis=tuple(range(lead + 2, grouped.ndim)))
+    turned = permute_dims(turned, axes=(*range(lead), lead + 1, lead, *range(lead + 2, grouped.ndim)))
+    return _shaped(_copied(turned), (w.shape[1] * groups, w.shape[0] // groups, *w.shape[2:]))
 
 
 def _conv_weight(x: Any, y: Any, *, size: Any, strides: Any, padding: Any, dilation: Any, groups: int) -> Any:
     """The batch in P parts: sums of (P, N / P, [G,] O / G, *counts) times (P, N / P, [G,] I / G, *kernel, *counts)."""
     if y.dtype.kind != "f":
         return None
+    shape = (y.shape[1], x.shape[1] // groups, *size)
+    if groups == x.shape[1] and shapes.size(size) <= TAPS:
+        return _weight_by_taps(_Taps(x.shape, size, strides, padding, dilation), x, y, shape)
     parts = _even_parts(x.shape[0])
 
     def cut(z: Any) -> Any:
@@ -235,8 +258,45 @@ def _conv_weight(x: Any, y: Any, *, size: Any, strides: Any, padding: Any, dilat
         (1, *range(channels + 1 + count, channels + 1 + 2 * count)),
     )
     product = _product(outputs, columns, contract=contract, batch=(stack, stack))
-    shape = (y.shape[1], x.shape[1] // groups, *size)
     return _shaped(product if parts == 1 else sum_(product, axis=(0,)), shape)
+
+
+# -- convolution without a product, where each channel has a kernel of its own -----------------------------------------
+
+
+def _direct(w: Any, groups: int) -> bool:
+    """Whether the sums have so few terms, for so few outputs, that a product would do little but read its columns."""
+    return groups > 1 and shapes.size(w.shape[1:]) <= TERMS and w.shape[0] <= OUTPUTS * groups
+
+
+def _conv_by_taps(x: Any, w: Any, of: _Taps, groups: int) -> Any:
+    """A sum over the input channels of a group and the elements of a window, in straight-line code."""
+    n, count, each, outputs = x.shape[0], len(of.window), x.shape[1] // groups, w.shape[0] // groups
+    w = reshape(w, shape=(groups, outputs, *w.shape[1:]))
+    several = (1,) * (outputs > 1)  # an axis of outputs in a group, if there is more than one
+    terms = []
+    for tap, at in zip(of.contiguous(x), np.ndindex(*of.window), strict=True):
+        for channel in range(each):
+            seen = _sliced(tap, (0, channel, *(0,) * count), (1, each, *(1,) * count), (n, groups, *of.counts))
+            weight = _sliced(w, (0, 0, channel, *at), (1,) * w.ndim, (groups, outputs, *(1,) * (1 + count)))
+            weight = reshape(weight, shape=(groups, *[outputs for _ in several], *(1,) * count))
+            terms.append(reshape(seen, shape=(n, groups, *several, *of.counts)) * weight)
+    return _shaped(functools.reduce(add, terms), (n, groups * outputs, *of.counts))
+
+
+def _weight_by_taps(of: _Taps, x: Any, y: Any, shape: shapes.Shape) -> Any:
+    """One sum over the batch and all windows for every element of a window; each channel is a row of its own."""
+    n, groups, count = x.shape[0], x.shape[1], len(of.window)
+    order = (1, 2, 0, *range(3, 3 + count))  # (G, O / G, N, *counts)
+    outputs = permute_dims(reshape(y, shape=(n, groups, y.shape[1] // groups, *of.counts)), axes=order)
+    parts = []
+    for tap in of.contiguous(x):
+        seen = permute_dims(reshape(tap, shape=(n, groups, 1, *of.counts)), axes=order)
+        parts.append(
+            reshape(sum_(seen * outputs, axis=tuple(range(2, 3 + count))), shape=(shape[0], *(1,) * (1 + count)))
+        )
+    starts = tuple([(0, 0, *at) for at in np.ndindex(*of.window)])
+    return place(*parts, shape=shape, starts=starts, steps=((1,) * len(shape),) * len(parts), value=0)
 
 
 def _even_parts(n: int) -> int:
@@ -286,6 +346,34 @@ class _Taps:
         """Each element of a window of ``x``, for all windows."""
         x = _around(x, self.padding, value)
         return [_sliced(x, starts, steps, self.shape[:2] + self.counts) for starts, steps in self.places()]
+
+    def contiguous(self, x: Any) -> list[Any]:
+        """Like :meth:`of`; where windows move by more than one, of a copy in which what they see at once lies together:
+        the numbers at even places apart from those at odd ones, and so on."""
+        if set(self.strides) == {1}:
+            return self.of(x)
+        count, lows = len(self.window), [low for low, _ in self.padding]
+        parts, starts = [], []
+        for phase in np.ndindex(*self.strides):
+            first = tuple([(p - low) % s for p, low, s in zip(phase, lows, self.strides, strict=True)])
+            sizes = tuple([-(-(n - f) // s) for n, f, s in zip(x.shape[2:], first, self.strides, strict=True)])
+            if min(sizes) > 0:
+                parts.append(_sliced(x, (0, 0, *first), (1, 1, *self.strides), (*x.shape[:2], *sizes)))
+                parts[-1] = reshape(parts[-1], shape=(*x.shape[:2], *(1,) * count, *sizes))
+                at = [(f + low) // s for f, low, s in zip(first, lows, self.strides, strict=True)]
+                starts.append((0, 0, *phase, *at))
+        planes = [-(-n // s) for n, s in zip(self.whole[2:], self.strides, strict=True)]
+        shape = (*x.shape[:2], *self.strides, *planes)
+        apart = place(*parts, shape=shape, starts=tuple(starts), steps=((1,) * len(shape),) * len(parts), value=0)
+        taken = []
+        for tap in np.ndindex(*self.window):
+            offsets = [k * d for k, d in zip(tap, self.dilation, strict=True)]
+            phase = tuple([o % s for o, s in zip(offsets, self.strides, strict=True)])
+            begin = tuple([o // s for o, s in zip(offsets, self.strides, strict=True)])
+            shape = (*x.shape[:2], *(1,) * count, *self.counts)
+            seen = _sliced(apart, (0, 0, *phase, *begin), (1,) * apart.ndim, shape)
+            taken.append(reshape(seen, shape=(*x.shape[:2], *self.counts)))
+        return taken
 
     def inside(self) -> list[Any]:
         """For each element of a window whether it lies in the array; None where that is so in all windows."""

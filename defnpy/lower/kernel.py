@@ -41,6 +41,7 @@ __all__ = [
     "executions",
     "identity",
     "leaves_many_over",
+    "merged",
     "parallel_variable",
     "sizes_in",
     "slides",
@@ -321,6 +322,15 @@ def collapse(body: list[Statement], products: dict[str, tuple[str, ...]]) -> lis
                 statement = Loop(inner.variable, size, [_without(s, statement.variable) for s in inner.body])
         result.append(statement)
     return result
+
+
+def merged(body: list[Statement], variable: str) -> list[Statement] | None:
+    """All loops over a variable, through which parts do not meet, as one; None where others are around them."""
+    loops = [s for s in body if isinstance(s, Loop)]
+    if not variable or len(loops) < 2 or any(s.variable != variable for s in loops):
+        return None
+    others = [s for s in body if not isinstance(s, Loop)]
+    return [*others, Loop(variable, loops[0].size, [inner for loop in loops for inner in loop.body])]
 
 
 def _flat(outer: Loop, inner: Loop) -> bool:

@@ -62,6 +62,47 @@ CASES: dict[str, tuple[Callable[..., Any], list[Any], str]] = {
     "transposed, dilated": (lambda y, w: dp.conv_transpose(y, w, padding=1, dilation=2), [OUTPUTS, FILTERS], "KKKP"),
     "transposed, apart": (lambda y, w: dp.conv_transpose(y, w, strides=2), [OUTPUTS, FILTERS], "PK"),
     "transposed into few": (lambda y, w: dp.conv_transpose(y, w), [OUTPUTS, dp.spec((6, 1, 3, 3))], "PK"),
+    "a kernel for each channel": (lambda x, w: dp.conv(x, w, groups=2), [IMAGES, dp.spec((6, 1, 3, 3))], "KK"),
+    "the same, padded, with a bias": (
+        lambda x, w, b: dp.relu(dp.conv(x, w, groups=2, padding=1) + b),
+        [IMAGES, dp.spec((2, 1, 3, 3)), dp.spec((2, 1, 1))],
+        "KK",
+    ),
+    "the same, of every second": (
+        lambda x, w: dp.conv(x, w, groups=2, strides=(2, 3), padding=(1, (0, 2)), dilation=(1, 2)),
+        [IMAGES, dp.spec((2, 1, 3, 3))],
+        "KKK",
+    ),
+    "two channels in a group": (
+        lambda x, w: dp.conv(x, w, groups=2),
+        [dp.spec((4, 4, 8, 8)), dp.spec((4, 2, 3, 3))],
+        "KK",
+    ),
+    "along one axis": (
+        lambda x, w: dp.conv(x, w, groups=3, strides=2),
+        [dp.spec((2, 3, 9)), dp.spec((3, 1, 4))],
+        "KKK",
+    ),
+    "transposed, each channel": (
+        lambda y, w: dp.conv_transpose(y, w, groups=2),
+        [OUTPUTS, dp.spec((6, 1, 3, 3))],
+        "KKK",
+    ),
+    "transposed, each channel, apart": (
+        lambda y, w: dp.conv_transpose(y, w, groups=2, strides=(2, 3), padding=1, size=(12, 18)),
+        [OUTPUTS, dp.spec((6, 1, 3, 3))],
+        "KKK",
+    ),
+    "transposed, each channel, cut off": (
+        lambda y, w: dp.conv_transpose(y, w, groups=2, strides=2, padding=3),
+        [OUTPUTS, dp.spec((6, 1, 3, 3))],
+        "PKK",
+    ),
+    "transposed in groups": (
+        lambda y, w: dp.conv_transpose(y, w, groups=2),
+        [dp.spec((4, 8, 6, 6)), dp.spec((8, 2, 4, 4))],
+        "KKKPK",
+    ),
     "transposed by one element": (lambda y, w: dp.conv_transpose(y, w), [OUTPUTS, dp.spec((6, 2, 1, 1))], "KP"),
     "concat": (lambda x, y: dp.concat([x * 2, dp.exp(y)]), [dp.spec((2, 3)), dp.spec((4, 3))], "KK"),
     "parts of one kernel": (lambda x: dp.concat([x * 2, dp.exp(x)], axis=1), [dp.spec((2, 3))], "K"),
@@ -106,10 +147,35 @@ def test_a_convolution_and_its_weights_gradient_share_the_columns() -> None:
 
 
 def test_groups_are_inner_pairs_and_no_kernel_is_copied() -> None:
-    made = program(lambda x, w: dp.conv(x, w, groups=2), IMAGES, dp.spec((6, 1, 3, 3)))
+    made = program(lambda x, w: dp.conv(x, w, groups=2), dp.spec((4, 10, 8, 8)), dp.spec((6, 5, 3, 3)))
     (product,) = [s.product for s in made.steps if isinstance(s, ProductStep)]
-    assert (product.outer, product.inner, product.m, product.n, product.k) == (4, 2, 3, 36, 9)
-    assert (product.left.stack, product.left.inner) == (0, 27)
+    assert (product.outer, product.inner, product.m, product.n, product.k) == (4, 2, 3, 36, 45)
+    assert (product.left.stack, product.left.inner) == (0, 135)
+
+
+@pytest.mark.parametrize("outputs", [1, 2])
+@pytest.mark.parametrize("strides", [1, 2])
+def test_the_gradient_of_a_kernel_for_each_channel_is_a_sum_for_each_element(outputs: int, strides: int) -> None:
+    def f(x: Any, w: Any) -> Any:
+        return dp.conv(x, w, groups=5, strides=strides, padding=1)
+
+    rng = np.random.default_rng(0)
+    x, w = rng.standard_normal((3, 5, 7, 6)), rng.standard_normal((5 * outputs, 1, 3, 2))
+    found = dp.defn(gradients(f), backend="cpu")(x, w)
+    for one, other in zip(found, gradients(f)(x, w), strict=True):
+        np.testing.assert_allclose(np.asarray(one), np.asarray(other), rtol=1e-12, atol=1e-12)
+    assert "P" not in steps(gradients(f), dp.spec(x.shape), dp.spec(w.shape))
+
+
+def test_padding_is_filled_by_the_loop_that_copies_and_threads_share_both() -> None:
+    for function, spec in (
+        (lambda x: dp.exp(dp.pad(x, low=(0, 0, 1, 1), high=(0, 0, 1, 1))), dp.spec((8, 16, 28, 28))),
+        (lambda x: dp.pad(x * 2, low=(0, 1), high=(0, 0)), dp.spec((4000, 30))),
+    ):
+        step = program(function, spec, threads=2).steps[0]
+        assert step.threads == 2
+        (loop,) = [s for s in step.emitted.kernel.body if isinstance(s, Loop)]
+        assert loop.variable == step.emitted.kernel.parallel
 
 
 def test_the_parts_of_a_sum_over_a_batch_do_not_depend_on_threads() -> None:

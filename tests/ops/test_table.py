@@ -76,7 +76,11 @@ def check_backends(op: Op, case: Case, dtype: str) -> None:
     function = bound(op, case.params)
     compiled = dp.defn(function, backend="cpu")(*tensors)
     for found, expected in zip(results(compiled), results(function(*tensors)), strict=True):
-        assert_close(found, expected, **CLOSE[dtype])
+        tolerance = CLOSE[dtype]
+        if op.family in ("convolution", "contraction"):  # a small sum of large terms is as exact as these
+            largest = np.abs(expected).max(initial=1.0)
+            tolerance = {"rtol": tolerance["rtol"], "atol": tolerance["atol"] * largest}
+        assert_close(found, expected, **tolerance)
 
 
 def check_aval(op: Op, case: Case, dtype: str) -> None:
