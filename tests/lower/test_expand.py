@@ -12,10 +12,12 @@ import defnpy as dp
 from defnpy.backends.reference import evaluate
 from defnpy.ir.check import verify
 from defnpy.ir.expr import Graph
-from defnpy.lower.expand import TAPS, expand
+from defnpy.lower import convolve
+from defnpy.lower.expand import expand
 from defnpy.lower.kernel import FoldStore, Loop, Store, walk
 from defnpy.lower.products import arrange
 from defnpy.lower.program import CallStep, KernelStep, ProductStep, lower
+from defnpy.lower.taps import TAPS
 from defnpy.ops.window import max_select, max_unpool
 from defnpy.passes.pipeline import optimize
 
@@ -165,6 +167,33 @@ def test_the_gradient_of_a_kernel_for_each_channel_is_a_sum_for_each_element(out
     for one, other in zip(found, gradients(f)(x, w), strict=True):
         np.testing.assert_allclose(np.asarray(one), np.asarray(other), rtol=1e-12, atol=1e-12)
     assert "P" not in steps(gradients(f), dp.spec(x.shape), dp.spec(w.shape))
+
+
+@pytest.mark.parametrize("geometry", [
+    {"x": (3, 12, 9, 10), "w": (5, 12, 3, 3), "padding": 1},
+    {"x": (2, 12, 9, 16), "w": (5, 12, 2, 3), "padding": ((1, 0), (0, 2)), "strides": (1, 2), "dilation": (2, 1)},
+    {"x": (2, 11, 4, 5, 6), "w": (4, 11, 2, 1, 3)},
+    {"x": (2, 40, 30), "w": (4, 40, 3), "dilation": 2},
+])  # fmt: skip
+def test_columns_for_one_row_of_the_kernel_serve_all(geometry: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    x, w = geometry.pop("x"), geometry.pop("w")
+    rng = np.random.default_rng(0)
+    arrays = rng.standard_normal(x), rng.standard_normal(w)
+
+    def f(x: Any, w: Any) -> Any:
+        return dp.conv(x, w, **geometry)
+
+    monkeypatch.setattr(convolve, "LARGE", 0)
+    made = program(f, *map(dp.spec, (x, w)))
+    (product,) = [s.product for s in made.steps if isinstance(s, ProductStep)]
+    assert (product.outer, product.inner, product.summed) == (x[0], w[2], True)
+    made = program(dp.grad(lambda x, w: dp.sum(dp.sin(f(x, w))), argnums=1), *map(dp.spec, (x, w)))
+    columns = x[0] * x[1] * np.prod(w[2:]) * np.prod(dp.defn(f).expr(*map(dp.spec, (x, w))).outputs[0].shape[2:])
+    assert max(np.prod(t.shape) for t in made.temporaries) < columns
+    found = dp.defn(gradients(f), backend="cpu")(*arrays)
+    for one, other in zip(found, gradients(f)(*arrays), strict=True):
+        np.testing.assert_allclose(np.asarray(one), np.asarray(other), rtol=1e-11, atol=1e-11)
+    np.testing.assert_allclose(np.asarray(dp.defn(f, backend="cpu")(*arrays)), np.asarray(f(*arrays)), atol=1e-11)
 
 
 def test_padding_is_filled_by_the_loop_that_copies_and_threads_share_both() -> None:
