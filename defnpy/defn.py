@@ -190,7 +190,7 @@ class Defn(Generic[P, R]):
                 leaf._donate(self.__name__)
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
-        return self if instance is None else functools.partial(self, instance)
+        return self if instance is None else Method(self, instance)
 
     def _bound(self, args: Any, kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The positional arguments, some of which may have been given by name, and the static ones."""
@@ -321,6 +321,27 @@ class Defn(Generic[P, R]):
 
     def __repr__(self) -> str:
         return f"<defn {self.__name__}>"
+
+
+class Method(functools.partial[Any]):
+    """A :class:`Defn` bound to an object, as ``obj.method`` gives it: called and looked into like the function.
+
+    >>> import defnpy as dp
+    >>> class Scale:
+    ...     rate = 2.0
+    ...
+    ...     @dp.defn
+    ...     def apply(self, x):
+    ...         return x * self.rate
+    >>> Scale().apply.expr(dp.spec(3)).outputs[0].op.name
+    'multiply'
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") and name != "__name__":
+            raise AttributeError(name)
+        found = getattr(self.func, name)
+        return functools.partial(found, *self.args) if name in ("expr", "compile", "explain", "source") else found
 
 
 _made: weakref.WeakSet[Defn[Any, Any]] = weakref.WeakSet()

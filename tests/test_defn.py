@@ -585,7 +585,12 @@ def test_a_registered_class_is_a_container_also_as_self():
     holder.w = dp.asarray(5.0)
     assert holder.apply(3.0).item() == 15.0
     assert Holder(dp.asarray(7.0)).apply(3.0).item() == 21.0
-    assert Holder.apply.cache_info()[:3] == (2, 1, 1)
+    assert Holder.apply.cache_info()[:3] == holder.apply.cache_info()[:3] == (2, 1, 1)
+    assert holder.apply.__name__ == "apply" and "multiply" in holder.apply.source(3.0)
+    assert holder.apply.compile(3.0)(holder, 2.0).item() == holder.apply(2.0).item() == 10.0
+    assert str(holder.apply.expr(3.0)) == str(Holder.apply.expr(holder, 3.0))
+    with pytest.raises(AttributeError, match="no attribute 'sorce'"):
+        holder.apply.sorce(3.0)
 
 
 class Mode(enum.Enum):

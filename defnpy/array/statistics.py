@@ -80,7 +80,10 @@ def std(x: Any, /, *, axis: Any = None, correction: float = 0.0, keepdims: bool 
 
 
 def _shift(x: Any, axis: Any) -> Any:
-    """The largest element, as a constant; 0 where it is infinite, so that the differences are numbers."""
+    """The largest element, as a constant; 0 where it is infinite, so that the differences are numbers, or where there
+    is none."""
+    if 0 in (x.shape[a] for a in shapes.normalize_axes(axis, x.ndim)):
+        return 0
     largest = stop_grad(max_(x, axis=axis, keepdims=True))
     return e.where(isinf(largest), 0, largest)
 

@@ -155,6 +155,17 @@ def test_softmax_over_other_axes(axis):
     np.testing.assert_allclose(dp.logsumexp(A, axis=axis), np.log(np.exp(A).sum(axis=axis)), rtol=1e-13)
 
 
+@pytest.mark.parametrize("way", [lambda f: f, dp.defn])
+def test_softmax_of_nothing_and_the_logarithm_of_an_empty_sum(way):
+    x = dp.zeros((0, 3), dtype="float64")
+    for axis in (0, 1):
+        for function in (dp.softmax, dp.log_softmax):
+            assert way(lambda x, f=function, a=axis: f(x, axis=a))(x).shape == (0, 3)
+    assert way(lambda x: dp.logsumexp(x, axis=0))(x).tolist() == [-np.inf] * 3
+    assert way(lambda x: dp.logsumexp(x, axis=1))(x).shape == (0,)
+    assert dp.grad(way(lambda x: dp.sum(dp.softmax(x, axis=0))))(x).shape == (0, 3)
+
+
 @pytest.mark.parametrize("function", [dp.softmax, dp.log_softmax, dp.logsumexp, dp.softplus, dp.square])
 def test_gradients_of_composites(function):
     check_grads(function, [A])
