@@ -19,8 +19,19 @@ from ..ir.trace import Trace, current
 from .batching import batch_size, everywhere, repeated
 from .elementwise import add, cos, exp, multiply, sin, tanh
 from .families import special
-from .linear import broadcast_to
-from .subgraphs import check, drawn, given, has_tangent, returned, silent, traced, zeros
+from .subgraphs import (
+    check,
+    drawn,
+    given,
+    has_tangent,
+    mask_flags,
+    returned,
+    selected,
+    silent,
+    traced,
+    whole_mask,
+    zeros,
+)
 
 __all__ = ["POLICIES", "after", "checkpoint", "custom_jvp", "custom_vjp"]
 
@@ -63,12 +74,13 @@ def _infer(*x: Aval, graph: Graph, **others: Any) -> tuple[Aval, ...]:
 
 def _checkpoint_vjp(g: Any, y: Any, *x: Any, graph: Graph, policy: str, ctx: Any) -> list[Any]:
     wrt = [has_tangent(value) for value in x]
-    # A cotangent of a branch that was not taken goes on with the condition, as it would without a checkpoint.
-    masked = [part for part in ctx.cotangents if part.masked]
-    alive = [part.strict if part.masked else None for part in ctx.cotangents]
-    pulled = ctx.vjp_of(silent(graph), wrt, [part is not None for part in g], alive=alive)
-    whole = [broadcast_to(part.alive, shape=part.value.shape) for part in masked]
-    parts = iter(_again(pulled, x, [*given(g), *whole], POLICIES[policy]))
+    strict = any(part.strict for part in given(ctx.cotangents))
+    ends, flags = [part is not None for part in g], mask_flags(given(ctx.cotangents))
+    pulled = ctx.vjp_of(silent(graph), wrt, ends, alive=flags, masks=strict)
+    found = _again(
+        pulled, x, [*given(g), *[whole_mask(part) for part in given(ctx.cotangents) if part.masked]], POLICIES[policy]
+    )
+    parts = iter(selected(found) if strict else found)
     return [next(parts) if moves else None for moves in wrt]
 
 

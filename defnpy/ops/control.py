@@ -18,7 +18,19 @@ from ..ir.op import Case
 from .batching import batch_size, everywhere
 from .elementwise import multiply, negative, sin
 from .families import special
-from .subgraphs import check, drawn, given, has_tangent, reached, returned, silent, traced
+from .subgraphs import (
+    check,
+    drawn,
+    given,
+    has_tangent,
+    mask_flags,
+    reached,
+    returned,
+    selected,
+    silent,
+    traced,
+    whole_mask,
+)
 
 __all__ = ["cond"]
 
@@ -41,8 +53,13 @@ def _vjp(g: Any, y: Any, index: Any, *x: Any, branches: tuple[Graph, ...], ctx: 
     ends = [part is not None for part in g]
     read = set().union(*[reached(graph, [i for i, end in enumerate(ends) if end]) for graph in branches])
     wrt = [i in read and has_tangent(part) for i, part in enumerate(x)]
-    pulled = tuple([ctx.vjp_of(silent(graph), wrt, ends) for graph in branches])
-    parts = iter(cond(index, *x, *given(g), branches=pulled))
+    masked = any(part.masked for part in given(ctx.cotangents))
+    flags = mask_flags(given(ctx.cotangents))
+    pulled = tuple([ctx.vjp_of(silent(graph), wrt, ends, alive=flags, masks=masked) for graph in branches])
+    found = cond(
+        index, *x, *given(g), *[whole_mask(part) for part in given(ctx.cotangents) if part.masked], branches=pulled
+    )
+    parts = iter(selected(found) if masked else found)
     return [None, *[next(parts) if moves else None for moves in wrt]]
 
 

@@ -31,7 +31,7 @@ def matrix_op(**declaration: Any) -> Callable[[Body], Op]:
     """An op on stacks of matrices: floats only, computed by a library; a batch of examples is a larger stack."""
 
     def declare(body: Body) -> Op:
-        op = special(family="library", convert=one_dtype, kinds="f", **declaration)(body)
+        op = special(family="matrices", convert=one_dtype, kinds="f", **declaration)(body)
         op.batch = lambda batched, *x, **params: op(*everywhere(batched, x), **params)
         return op
 

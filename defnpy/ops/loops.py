@@ -11,11 +11,11 @@ a tape is ``DYNAMIC`` then, and the number is an operand of the scan. Their user
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..dtypes import DEFAULT_INT, cotangent_dtype
+from ..dtypes import DEFAULT_INT, bool_, cotangent_dtype
 from ..errors import Mismatch
 from ..ir.aval import Aval
 from ..ir.evaluate import evaluator
@@ -27,8 +27,8 @@ from .batching import batch_size, from_axis, repeated, to_axis
 from .control import cond
 from .elementwise import add, multiply, sin, subtract, where
 from .families import special
-from .linear import zeros_like
-from .logic import less
+from .linear import broadcast_to, zeros_like
+from .logic import less, logical_or
 from .reduce import any_, max_
 from .subgraphs import (
     check,
@@ -41,6 +41,7 @@ from .subgraphs import (
     returned,
     silent,
     traced,
+    whole_mask,
     without_unused,
     zeros,
 )  # fmt: skip
@@ -71,63 +72,98 @@ def _pulled_back(
     loop: the parameters of the loop as those of a scan. g: the cotangents of its results; x: the operands that its body
     takes. recorded: gives the number of iterations, where that is an operand, and the values of some carries in all of
     them.
+
+    Where some of the cotangents are masked, all have masks, which go the same way: there are two tracks then.
     """
     body, k, m, record = silent(loop["body"]), loop["carries"], loop["sequences"], loop["record"]
     size, results = len(body.inputs), len(body.outputs)
-    moved = {j for j in range(k) if g[j] is not None}
-    kept = {j: part for j, part in zip(record, g[results:], strict=True) if part is not None}
-    moved |= kept.keys()
+    tracks = [_GRADIENT, _MASK][: 1 + bool(ctx.cotangents)]
+    given = [g, [part and whole_mask(part) for part in ctx.cotangents]][: len(tracks)]
+    kept = [j for j, part in zip(record, g[results:], strict=True) if part is not None]
+    moved = sorted({*kept, *[j for j in range(k) if g[j] is not None]})
     made = [i for i in range(k, results) if g[i] is not None]
     while True:  # a carry moves in every iteration if it moves in one
         inputs = reached(body, [*moved, *made])
-        more = {j for j in inputs if j < k and has_tangent(body.inputs[j])} - moved
+        more = {j for j in inputs if j < k and has_tangent(body.inputs[j])} - {*moved}
         if not more:
             break
-        moved |= more
+        moved = sorted({*moved, *more})
     ends = [i for i in range(results) if i in moved or i in made]
     wrt = [i for i in range(size) if (i in inputs or i in moved) and has_tangent(body.inputs[i])]
-    pulled = ctx.vjp_of(body, [i in wrt for i in range(size)], [i in ends for i in range(results)])
+    pulled = ctx.vjp_of(
+        body,
+        [i in wrt for i in range(size)],
+        [i in ends for i in range(results)],
+        alive=[True] * len(ends) if len(tracks) > 1 else (),
+        masks=len(tracks) > 1,
+    )
     used = sorted(needed(pulled))
     read, streamed, outer = _ranges([i for i in used if i < size], k, m)
     _, summed_rows, summed = _ranges(wrt, k, m)
     with tracing() as trace:
 
         def own(nodes: Sequence[Expr], numbers: Sequence[int], name: str) -> dict[int, Expr]:
-            avals = {i: nodes[i].aval if name == "x" else _tangent_aval(nodes[i]) for i in numbers}
-            return {i: trace.parameter(aval, f"{name}{i}") for i, aval in avals.items()}
+            return {i: trace.parameter(nodes[i].aval, f"{name}{i}") for i in numbers}
 
-        g_carry = own(body.inputs, sorted(moved), "g")
-        total = own(body.inputs, summed, "total")
+        def pulled_in(nodes: Sequence[Expr], numbers: Sequence[int], name: str) -> list[dict[int, Expr]]:
+            return [
+                {i: trace.parameter(Aval(nodes[i].shape, t.dtype(nodes[i])), f"{t.name}{name}{i}") for i in numbers}
+                for t in tracks
+            ]
+
+        g_carry = pulled_in(body.inputs, moved, "g")
+        total = pulled_in(body.inputs, summed, "total")
         values = own(body.inputs, [*read, *streamed], "x")
-        g_made = own(body.outputs, made, "g_y")
-        g_kept = own(body.inputs, sorted(kept), "g_x")
+        g_made = pulled_in(body.outputs, made, "g_y")
+        g_kept = pulled_in(body.inputs, kept, "g_x")
         values |= own(body.inputs, outer, "x")
-        values |= {size + i: g_carry[end] if end < k else g_made[end] for i, end in enumerate(ends)}
-        part = dict(zip(wrt, trace.inline(without_unused(pulled), [values[i] for i in used]), strict=True))
-        parts = [add(part[j], g_kept[j]) if j in kept else part[j] for j in sorted(moved)]
-        parts += [add(total[i], part[i]) for i in summed] + [part[i] for i in summed_rows]
-        backwards = trace.graph([trace.lift(value) for value in parts])
+        arriving = [
+            here[end] if end < k else rows[end] for here, rows in zip(g_carry, g_made, strict=True) for end in ends
+        ]
+        values |= {size + i: value for i, value in enumerate(arriving)}
+        leaving = trace.inline(without_unused(pulled), [values[i] for i in used])
+        carried, added, rows = [], [], []
+        for n, track in enumerate(tracks):
+            part = dict(zip(wrt, leaving[n * len(wrt) :], strict=False))
+            carried += [track.join(part[j], g_kept[n][j]) if j in kept else part[j] for j in moved]
+            added += [track.join(total[n][i], part[i]) for i in summed]
+            rows += [part[i] for i in summed_rows]
+        backwards = trace.graph([trace.lift(value) for value in (*carried, *added, *rows)])
     count, tapes = recorded(read)
     found = scan(
         *count,
-        *[zeros(x[j]) if g[j] is None else g[j] for j in sorted(moved)],
-        *[zeros(x[i]) for i in summed],
-        *tapes, *[x[i] for i in streamed], *[g[i] for i in made], *[kept[j] for j in sorted(kept)],
+        *[t.zeros(x[j]) if of[j] is None else of[j] for t, of in zip(tracks, given, strict=True) for j in moved],
+        *[t.zeros(x[i]) for t in tracks for i in summed],
+        *tapes,
+        *[x[i] for i in streamed],
+        *[of[i] for of in given for i in made],
+        *[of[results + record.index(j)] for of in given for j in kept],
         *[x[i] for i in outer],
         body=backwards,
-        carries=len(moved) + len(summed),
-        sequences=len(read) + len(streamed) + len(made) + len(kept),
+        carries=len(carried) + len(added),
+        sequences=len(read) + len(streamed) + len(tracks) * (len(made) + len(kept)),
         length=loop["length"],
         reverse=not loop["reverse"],
-    )  # fmt: skip
-    by_number = dict(zip([*sorted(moved), *summed, *summed_rows], found, strict=True))
-    return [by_number.get(i) for i in range(size)]
+    )
+    places = [(n, i) for numbers in (moved, summed, summed_rows) for n in range(len(tracks)) for i in numbers]
+    by_place = dict(zip(places, found, strict=True))
+    if len(tracks) == 1:
+        return [by_place.get((0, i)) for i in range(size)]
+    return [where(by_place[1, i], by_place[0, i], 0) if (0, i) in by_place else None for i in range(size)]
 
 
-def _tangent_aval(x: Expr) -> Aval:
-    dtype = cotangent_dtype(x.dtype)
-    assert dtype is not None
-    return Aval(x.shape, dtype)
+class _Track(NamedTuple):
+    """What goes backwards through a loop: the dtype that it has for a value, how two that meet are joined, and what
+    there is of a value that nothing depends on."""
+
+    name: str
+    dtype: Callable[[Any], Any]
+    join: Callable[[Any, Any], Any]
+    zeros: Callable[[Any], Any]
+
+
+_GRADIENT = _Track("", lambda x: cotangent_dtype(x.dtype), add, zeros)
+_MASK = _Track("alive_", lambda x: bool_, logical_or, lambda x: broadcast_to(np.False_, shape=x.shape))
 
 
 def _ranges(numbers: Sequence[int], carries: int, sequences: int) -> tuple[list[int], list[int], list[int]]:

@@ -7,16 +7,21 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
+import numpy as np
+
 from ..dtypes import cotangent_dtype
 from ..errors import Mismatch
 from ..ir.aval import Aval, Avals
 from ..ir.expr import Expr, Graph, with_subgraphs
 from ..ir.trace import Trace, tracing
+from ..shapes import DYNAMIC
+from .elementwise import where
 from .linear import broadcast_to
+from .logic import logical_or, not_equal
 
 __all__ = [
-    "check", "drawn", "extended", "given", "has_tangent", "needed", "parameters", "reached", "returned", "silent",
-    "traced", "with_outputs", "without_unused", "zeros",
+    "check", "drawn", "extended", "given", "has_tangent", "mask_flags", "needed", "parameters", "reached", "returned",
+    "selected", "silent", "traced", "whole_mask", "with_outputs", "without_unused", "zeros",
 ]  # fmt: skip
 
 
@@ -99,6 +104,26 @@ def zeros(x: Any) -> Any:
 def given(values: Iterable[Any]) -> list[Any]:
     """Those that are not None."""
     return [value for value in values if value is not None]
+
+
+def mask_flags(cotangents: Sequence[Any]) -> list[bool | None]:
+    """What ``ctx.vjp_of`` is told of the cotangents in ``ctx.cotangents``: which of them come with a condition."""
+    return [part.strict if part.masked else None for part in cotangents]
+
+
+def whole_mask(part: Any) -> Any:
+    """The condition of a cotangent in its shape; true everywhere where it has none."""
+    shape = part.bare.shape
+    alive = part.alive if part.masked else np.True_
+    if DYNAMIC in shape:  # nothing can be broadcast to it, but elementwise ops do that
+        return alive if part.masked and alive.shape == shape else logical_or(not_equal(part.bare, part.bare), alive)
+    return broadcast_to(alive, shape=shape)
+
+
+def selected(parts: Sequence[Any]) -> list[Any]:
+    """Cotangents that masks follow, one for each, as selections."""
+    count = len(parts) // 2
+    return [where(alive, part, 0) for part, alive in zip(parts[:count], parts[count:], strict=True)]
 
 
 # -- test cases of ops that run graphs ---------------------------------------------------------------------------------

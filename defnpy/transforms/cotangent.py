@@ -28,7 +28,7 @@ from ..ir.op import CONSTANT, Op
 from ..ops.convert import astype, cast
 from ..ops.elementwise import where
 from ..ops.linear import broadcast_to, flip, permute_dims, reshape, slice_, sum_
-from ..ops.logic import logical_and, logical_not, logical_or, not_equal
+from ..ops.logic import greater, greater_equal, less, less_equal, logical_and, logical_not, logical_or
 from ..ops.reduce import any_
 
 __all__ = ["Cotangent", "guarded", "unbroadcast"]
@@ -53,14 +53,16 @@ class Cotangent:
         self.strict = strict
 
     @classmethod
-    def of(cls, part: Any, op: Op) -> Cotangent:
-        """What the rule of ``op`` returned, a selection or not."""
+    def of(cls, part: Any, node: Expr, strict: bool = False) -> Cotangent:
+        """What the rule of a node returned, a selection or not; one of a ``where`` is strict in any case."""
         if isinstance(part, Expr) and part.op is where:
             condition, x, y = part.args
             if _is_zero(y):
-                return cls(_whole(x, part.shape), condition, part, op is where)
+                strict = strict or (node.op is where and not _asks(node.args[0], node.args[1]))
+                return cls(_whole(x, part.shape), condition, part, strict)
             if _is_zero(x):
-                return cls(_whole(y, part.shape), lambda: logical_not(condition), part, op is where)
+                strict = strict or (node.op is where and not _asks(node.args[0], node.args[2]))
+                return cls(_whole(y, part.shape), lambda: logical_not(condition), part, strict)
         return cls(part)
 
     @property
@@ -95,17 +97,6 @@ class Cotangent:
         both = lambda: _joined(logical_and, outer.alive, self.alive)  # noqa: E731
         return Cotangent(self.bare, both, None if masked else self._value, strict)
 
-    def moved(self, outer: Cotangent, move: Callable[[Any], Any]) -> Cotangent:
-        """This one, where ``move`` brought the elements of ``outer``: alive where one came from that was alive."""
-        if not outer.masked or self.masked:
-            return self
-
-        def alive() -> Any:
-            found = move(_whole(outer.alive, outer.bare.shape))
-            return found if found.dtype.kind == "b" else not_equal(found, 0)
-
-        return Cotangent(self.bare, alive, self.bare, outer.strict)
-
     @property
     def whole(self) -> Any:
         """The one boolean that decides on all elements, where a selection of the user's is by one; else None."""
@@ -139,12 +130,9 @@ class Cotangent:
         return Cotangent(total, lambda: _joined(logical_or, one, two), total, strict)
 
 
-def guarded(parts: Sequence[Cotangent | None], outer: Sequence[Cotangent]) -> list[Cotangent | None]:
-    """The cotangents of the operands of any op, made of those of its results, ``outer``: where one boolean decides on
-    all of those, none of it is alive unless they are."""
-    ones = [g.whole for g in outer]
-    if not ones or any(one is None for one in ones):
-        return list(parts)
+def guarded(parts: Sequence[Cotangent | None], ones: Sequence[Any]) -> list[Cotangent | None]:
+    """The cotangents of the operands of any op, where one boolean decides on each of its results' cotangents: none of
+    it is alive unless one of ``ones`` is."""
     alive = Cotangent(None, functools.reduce(logical_or, dict.fromkeys(ones)), None, True)
     return [None if part is None else part.within(alive, True) for part in parts]
 
@@ -162,6 +150,15 @@ def unbroadcast(part: Any, arg: Expr) -> Any:
         axes = shapes.broadcast_axes(arg.shape, part.shape)
         part = reshape(sum_(part, axis=axes), shape=arg.shape) if axes else reshape(part, shape=arg.shape)
     return cast(part, dtype)
+
+
+def _asks(condition: Expr, x: Expr) -> bool:
+    """Whether a condition is x > number, or its like: then ``where(x > 0, x, 0)`` is a relu."""
+    return (
+        condition.op in (greater, greater_equal, less, less_equal)
+        and any(arg is x for arg in condition.args)
+        and any(arg.op is CONSTANT and np.isfinite(arg.kwargs["value"].value) for arg in condition.args)
+    )
 
 
 _MOVES = (broadcast_to, flip, permute_dims, reshape, slice_)

@@ -11,31 +11,44 @@ from typing import NamedTuple
 import numpy as np
 
 from ..ir.aval import Avals
-from ..ir.expr import Expr
+from ..ir.expr import Expr, Graph, subgraphs
 from ..ir.op import CONSTANT
 
-__all__ = ["Facts", "facts", "is_tame"]
+__all__ = ["Facts", "facts", "is_calm", "is_tame"]
 
 # Families whose ops add, multiply, choose and move.
-_TAME = frozenset({"contraction", "convolution", "leaf", "movement", "parts", "reduction", "window"})
+_TAME = frozenset({"contraction", "convolution", "item", "leaf", "movement", "parts", "reduction", "window"})
 _SAME_SIGN = frozenset({"broadcast_to", "flip", "gather", "max", "min", "permute_dims", "reshape", "slice", "windows"})
 
 
 class Facts(NamedTuple):
-    """finite: neither infinite nor NaN. low: 2 for a positive value, 1 for one that is not negative, 0 for others."""
+    """finite: neither infinite nor NaN. low: 2 for a positive value, 1 for one that is not negative, 0 for others.
+    calm: finite, and so are its derivatives with respect to anything."""
 
     finite: bool
     low: int
+    calm: bool
 
 
 def facts(order: Sequence[Expr]) -> dict[Expr, Facts]:
     """What is known of the nodes of a graph, operands first."""
     known: dict[Expr, Facts] = {}
     for node in order:
-        if not isinstance(node.aval, Avals):
-            x = [known.get(arg, Facts(False, 0)) for arg in node.args]
-            known[node] = Facts(_finite(node, x), _low(node, [fact.low for fact in x]))
+        x = [known[arg] for arg in node.args]
+        if isinstance(node.aval, Avals):
+            calm = node.op.family in ("control", "call") and all(is_calm(graph) for _, graph in subgraphs(node))
+            calm = calm and all(fact.calm for fact in x)
+            known[node] = Facts(calm, 0, calm)
+        else:
+            finite = _finite(node, x)
+            calm = finite and all(fact.calm for fact in x) and (node.dtype.kind != "f" or is_tame(node, x))
+            known[node] = Facts(finite, _low(node, [fact.low for fact in x]), calm)
     return known
+
+
+def is_calm(graph: Graph) -> bool:
+    """Whether no node of a graph, and no derivative, is infinite or NaN where its inputs are finite."""
+    return all(fact.calm for fact in facts(graph.nodes()).values())
 
 
 def _finite(node: Expr, x: Sequence[Facts]) -> bool:

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import enum
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from .. import tree
 from ..dtypes import bool_, cotangent_dtype
 from ..errors import GradientError
 from ..ir.aval import Aval, Avals
 from ..ir.expr import Expr, Graph, Value, topological
-from ..ir.op import ITEM, Op
+from ..ir.op import CONSTANT, ITEM, Op
 from ..ir.trace import Trace, aval_of, current, tracing
 from ..ops.convert import astype
-from ..ops.linear import broadcast_to, sum_
+from ..ops.linear import broadcast_to
 from ..source import capture, quote
 from .cotangent import Cotangent, guarded
 from .finite import Facts, facts, is_tame
+from .masks import is_moving, is_product, product_rule, spread, without_dead
 from .stage import REGISTER, by_position, is_tensor, keeps_tensors, operand, parameter_names, stage
 
 __all__ = [
+    "Guard",
     "Reverse",
     "ValueAndGrad",
     "backward",
@@ -33,6 +38,18 @@ __all__ = [
 ]
 
 
+class Guard(enum.Enum):
+    """Which operands of products are suspected below a ``where``, to be infinite or NaN where it does not look.
+
+    SPOILT: those that an op may have made so. DATA: also those that do not depend on what is differentiated. NONE:
+    where a rule is transposed, no cotangent comes from a function of the user's.
+    """
+
+    NONE = 0
+    SPOILT = 1
+    DATA = 2
+
+
 class ValueAndGrad(NamedTuple):
     """What :func:`value_and_grad` returns: the function's result and the gradient."""
 
@@ -40,12 +57,25 @@ class ValueAndGrad(NamedTuple):
     grad: Any
 
 
-def backward(trace: Trace, outputs: Sequence[Expr], cotangents: Sequence[Any], wrt: Sequence[Expr]) -> list[Any]:
+def backward(
+    trace: Trace,
+    outputs: Sequence[Expr],
+    cotangents: Sequence[Any],
+    wrt: Sequence[Expr],
+    guard: Guard = Guard.DATA,
+) -> list[Any]:
     """The cotangents of ``wrt``, given those of ``outputs``; None for a node that the outputs do not depend on.
 
     All nodes belong to ``trace``, which is open; the new nodes are recorded in it, at the place in the user's code of
     the forward node that they come from.
     """
+    return [None if g is None else g.value for g in _masked_backward(trace, outputs, cotangents, wrt, guard)]
+
+
+def _masked_backward(
+    trace: Trace, outputs: Sequence[Expr], cotangents: Sequence[Any], wrt: Sequence[Expr], guard: Guard
+) -> list[Cotangent | None]:
+    """:func:`backward`, with the masks."""
     order = topological(outputs)
     active = set(wrt)
     for node in order:
@@ -68,37 +98,49 @@ def backward(trace: Trace, outputs: Sequence[Expr], cotangents: Sequence[Any], w
                 assert isinstance(several.aval, Avals)
                 found.setdefault(several, [None] * len(several.aval.parts))[node.kwargs["index"]] = g
             elif node.op.vjp is not None:  # an op without a rule is flat (see its declaration): nothing flows back
-                for arg, part in zip(node.args, _pulled(trace, node, g, known), strict=True):
+                for arg, part in zip(node.args, _pulled(trace, node, g, active, known, guard), strict=True):
                     fitted = part.fitted(arg) if part is not None and arg in active else None
                     if fitted is not None:
                         _accumulate(found, arg, fitted)
-        return [found[node].value if node in found else None for node in wrt]
+        return [found.get(node) for node in wrt]
     finally:
         trace.place = outer_place
 
 
-def _pulled(trace: Trace, node: Expr, g: Any, known: Callable[[], dict[Expr, Facts]]) -> list[Cotangent | None]:
-    """The cotangents of a node's operands, before they are fitted to those."""
+def _pulled(
+    trace: Trace, node: Expr, g: Any, active: Container[Expr], known: Callable[[], dict[Expr, Facts]], guard: Guard
+) -> list[Cotangent | None]:
+    """The cotangents of a node's operands, before they are fitted to those. g: its own, several for several results."""
     op, x, params = node.op, node.args, node.kwargs
     assert op.vjp is not None
-    if isinstance(node.aval, Avals):
-        values = tuple([None if part is None else part.value for part in g])
-        parts = op.vjp(values, trace.items(node), *x, **params, **context(op, Reverse([part for part in g if part])))
-        return guarded([None if part is None else Cotangent.of(part, op) for part in parts], [x for x in g if x])
-    rule = functools.partial(op.vjp, **params, **context(op, Reverse()))
     if op.family == "elementwise":
         masked = g.masked and (g.strict or _may_spoil(node, known()))
-        parts = rule(g.bare if masked else g.value, node, *x)
-        return [None if part is None else Cotangent.of(part, op).within(g, masked) for part in parts]
-    found = [None if part is None else Cotangent.of(part, op) for part in rule(g.value, node, *x)]
-    if op.family in ("movement", "effect", "after") or op is sum_:
-
-        def move(i: int, alive: Any) -> Any:
-            return rule(alive, node, *x)[i]
-
-        moved = [None if part is None else part.moved(g, functools.partial(move, i)) for i, part in enumerate(found)]
-        return moved
-    return guarded(found, [g])
+        parts = op.vjp(g.bare if masked else g.value, node, *x, **params)
+        return [None if part is None else Cotangent.of(part, node).within(g, masked) for part in parts]
+    several = isinstance(node.aval, Avals)
+    outer = [part for part in g if part is not None] if several else [g]
+    values = tuple([part and part.value for part in g]) if several else g.value
+    y: Any = trace.items(node) if several else node
+    strict = any(part.strict for part in outer)
+    ones = [part.whole for part in outer]
+    one = bool(ones) and all(part is not None for part in ones)
+    # Its graphs compute masks, unless there is nothing in them, and before them, that could spoil a gradient.
+    own = not one and (op.name == "checkpoint" or (op.family == "control" and strict and not known()[node].calm))
+    rule = functools.partial(op.vjp, **params, **context(op, Reverse(g if own else ())))
+    if one or own or op.family == "control" or not outer or not all(part.masked for part in outer):
+        found = [None if part is None else Cotangent.of(part, node, own and strict) for part in rule(values, y, *x)]
+        return guarded(found, ones) if one else found
+    alive = spread(node, outer)
+    if is_product(op):
+        unsure = strict and any(_suspect(arg, active, known(), guard) for arg in x)
+        parts = product_rule(node, g, [arg in active for arg in x]) if unsure else rule(values, y, *x)
+        spoils = False
+    else:
+        spoils = not is_moving(op) and (strict or _may_spoil(node, known()))
+        parts = rule(values, *(without_dead(node, y, alive) if spoils else (y, *x)))
+    through = [Cotangent(None, functools.partial(alive, i), None, strict) for i in range(len(parts))]
+    pairs = zip(parts, through, strict=True)
+    return [None if part is None else Cotangent.of(part, node).within(mask, spoils) for part, mask in pairs]
 
 
 def vjp_of(
@@ -108,6 +150,7 @@ def vjp_of(
     *,
     values: bool = False,
     alive: Sequence[bool | None] = (),
+    masks: bool = False,
 ) -> Graph:
     """The graph that pulls cotangents back.
 
@@ -116,6 +159,7 @@ def vjp_of(
     values: whether the outputs of the graph itself stand before the cotangents, and its effects happen.
     alive: for every cotangent that is given whether it comes with a condition where it is alive, and a strict one; None
         if not (see ``cotangent.py``). The conditions are the last inputs.
+    masks: whether the conditions of the cotangents that are the outputs follow these.
     """
     with tracing() as trace:
         inputs = [trace.parameter(node.aval, name) for node, name in zip(graph.inputs, graph.names, strict=True)]
@@ -128,8 +172,14 @@ def vjp_of(
             Cotangent(x) if strict is None else Cotangent(x, trace.parameter(Aval(x.shape, bool_), "alive"), x, strict)
             for x, strict in zip(g, flags, strict=True)
         ]
-        found = backward(trace, ends, masked, chosen)
-        parts = [trace.lift(zeros(x) if part is None else part) for x, part in zip(chosen, found, strict=True)]
+        found = _masked_backward(trace, ends, masked, chosen, Guard.DATA if values else Guard.SPOILT)
+        parts = [zeros(x) if part is None else part.value for x, part in zip(chosen, found, strict=True)]
+        if masks:
+            parts += [
+                broadcast_to(np.False_ if part is None else part.alive if part.masked else np.True_, shape=x.shape)
+                for x, part in zip(chosen, found, strict=True)
+            ]
+        parts = [trace.lift(part) for part in parts]
         return trace.graph([*outputs, *parts]) if values else Graph(trace.inputs, parts, (), trace.names)
 
 
@@ -144,18 +194,26 @@ class Reverse:
     """What a rule of an op that runs graphs is handed as ``ctx``: such a rule must differentiate them, which is this
     floor's work.
 
-    cotangents: those that the rule was given, with the conditions where they are alive.
+    cotangents: those of the node's results that the rule was given, with the conditions where they are alive; empty
+        where the rule has nothing to do with them.
     """
 
     vjp_of = staticmethod(vjp_of)
 
-    def __init__(self, cotangents: Sequence[Cotangent] = ()) -> None:
+    def __init__(self, cotangents: Sequence[Cotangent | None] = ()) -> None:
         self.cotangents = cotangents
 
 
 def context(op: Op, kind: Any) -> dict[str, Any]:
     """The keyword argument that the rules of ``op`` take beside its parameters."""
     return {"ctx": kind} if op.graphs else {}
+
+
+def _suspect(x: Expr, active: Container[Expr], known: dict[Expr, Facts], guard: Guard) -> bool:
+    """Whether an operand of a product below a ``where`` may be infinite or NaN."""
+    if x.dtype.kind != "f" or guard is Guard.NONE:
+        return False
+    return not known[x].finite or (guard is Guard.DATA and x not in active and x.op is not CONSTANT)
 
 
 def _may_spoil(node: Expr, known: dict[Expr, Facts]) -> bool:

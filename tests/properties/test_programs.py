@@ -282,7 +282,8 @@ def test_the_programs_reach_what_they_are_there_for() -> None:
     # A repeated operand comes from vmap of a product alone, which these programs do not hold.
     assert [rule.__name__ for rule in RULES if not fired[rule.__name__]] == ["repeated_operand"]
     never = {"threefry2x32", "erfinv", "print_value"}  # random bits, one function of many, a side effect
-    reached = {op.name for op in REGISTRY.values() if op.family in ("reduction", "movement", "contraction", "library")}
+    families = ("reduction", "movement", "contraction", "library", "matrices")
+    reached = {op.name for op in REGISTRY.values() if op.family in families}
     assert reached - set(ops) - never == set()
     assert len(shapes) == 9 and all(count >= 3 for count in shapes.values()), shapes
 

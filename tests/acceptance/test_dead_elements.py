@@ -1,0 +1,150 @@
+"""A condition by element goes through every op: dead elements never meet the gradient, in any order of derivative.
+
+The oracle computes the same function of arguments in which the dead elements are tame: what is read of the result does
+not depend on them, so nor do its derivatives with respect to the others.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import defnpy as dp
+from defnpy.ops.cumulative import cumulative_max
+
+WAYS = {
+    "eager": lambda f: f,
+    "cpu": lambda f: dp.defn(f, backend="cpu"),
+}
+
+
+@pytest.fixture(params=WAYS)
+def way(request):
+    return WAYS[request.param]
+
+
+def draw(*shape):
+    return np.random.default_rng(3).uniform(0.5, 2.0, shape)
+
+
+ROWS = np.array([True, False, True, False])  # rows of the argument that are alive
+COMPANION = draw(3, 3)
+KERNEL = draw(2, 2, 2)
+
+
+def system(x):
+    return dp.linalg.solve(COMPANION + 3 * dp.eye(3), x.mT).mT
+
+
+def gram(x):
+    return x[:, :, None] * x[:, None, :] + dp.eye(3)
+
+
+def until(row):
+    """Two iterations for some rows, three for others."""
+    first = dp.where(row[0] > 1, 0, 1)
+    return dp.while_loop(lambda c: c[0] < 3, lambda c: (c[0] + 1, dp.sqrt(c[1]) * row), (first, row))[1]
+
+
+def branch(row):
+    return dp.cond(row[0] > 1, lambda row: dp.log(row) @ COMPANION, dp.sqrt, row)
+
+
+def body(c, t):
+    c = dp.sqrt(c) + t @ COMPANION
+    return c, dp.log(c)
+
+
+# Each maps the rows of an argument of shape (4, 3) by themselves, along the first axis.
+OPS = {
+    "elementwise": dp.tanh,
+    "product": lambda x: x @ COMPANION,
+    "product with itself": lambda x: dp.einsum("ij,ik->ijk", dp.cos(x) / x, x @ COMPANION),
+    "chain of products": lambda x: dp.sqrt(x @ COMPANION) @ COMPANION,
+    "einsum": lambda x: dp.einsum("ij,kj->ik", x, COMPANION),
+    "convolution": lambda x: dp.conv(dp.stack([x, x * x], axis=1), KERNEL, padding=1),
+    "transposed convolution": lambda x: dp.conv_transpose(dp.stack([x, x * x], axis=1), KERNEL),
+    "sum": lambda x: dp.sum(x, axis=1, keepdims=True) * x,
+    "product of elements": lambda x: dp.prod(x, axis=1),
+    "maximum": lambda x: dp.max(x, axis=1) + dp.min(dp.log(x), axis=1),
+    "softmax": lambda x: dp.softmax(x, axis=1),
+    "logsumexp": lambda x: dp.logsumexp(x, axis=1),
+    "variance": lambda x: dp.std(x, axis=1),
+    "norm": lambda x: x / dp.linalg.vector_norm(x, axis=1, keepdims=True),
+    "cumulative sum": lambda x: dp.cumulative_sum(x, axis=1),
+    "cumulative product": lambda x: dp.cumulative_prod(x, axis=1),
+    "cumulative maximum": lambda x: cumulative_max(x, axis=1),
+    "sort": lambda x: dp.sort(x, axis=1) * np.arange(1.0, 4.0),
+    "top": lambda x: dp.top_k(x, 2)[0],
+    "median": lambda x: dp.median(x, axis=1),
+    "gather": lambda x: x[dp.asarray([0, 1, 2, 3])][:, dp.asarray([2, 0])],
+    "scatter": lambda x: dp.zeros((4, 5), dtype="float64").at[:, dp.asarray([0, 2, 2])].add(x),
+    "scattered": lambda x: x.at[:, dp.asarray([0])].set(x[:, 1:2] ** 2),
+    "pooling": lambda x: dp.max_pool(x[:, None], 2, strides=1),
+    "mean of windows": lambda x: dp.mean_pool(x[:, None], 2, strides=1),
+    "windows": lambda x: dp.sum(dp.windows(x, 2), axis=-1) ** 2,
+    "system": system,
+    "systems": lambda x: dp.linalg.solve(gram(x), x[:, :, None]),
+    "inverse": lambda x: dp.linalg.inv(gram(x)),
+    "determinant": lambda x: dp.linalg.det(gram(x)),
+    "eigenvalues": lambda x: dp.linalg.eigvalsh(gram(x) * np.array([1.0, 2.0, 3.0])),
+    "associative scan": lambda x: dp.associative_scan(lambda a, b: a * b, x, axis=1),
+    "map": lambda x: dp.map(lambda row: dp.log(row) @ COMPANION, x),
+    "mapped loop": lambda x: dp.vmap(lambda row: dp.fori_loop(0, 3, lambda i, c: dp.sqrt(c @ COMPANION), row))(x),
+    "loop": lambda x: dp.fori_loop(0, 3, lambda i, c: dp.sqrt(c) * (x @ COMPANION), x),
+    "until": lambda x: dp.while_loop(lambda c: c[0] < 3, lambda c: (c[0] + 1, dp.sqrt(c[1]) * x), (0, x))[1],
+    "mapped until": lambda x: dp.vmap(until)(x),
+    "scan over columns": lambda x: dp.scan(lambda c, t: (dp.sqrt(c) * t, dp.log(c) + t), x[:, 0], x.T)[1].T,
+    "scan": lambda x: dp.vmap(lambda row: dp.scan(body, row, dp.stack([row, row]))[1])(x),
+    "branch": lambda x: dp.cond(dp.sum(KERNEL) > 0, lambda x: dp.log(x) @ COMPANION, lambda x: x, x),
+    "mapped branch": lambda x: dp.vmap(branch)(x),
+    "checkpoint": lambda x: dp.checkpoint(lambda x: dp.sqrt(x @ COMPANION) @ COMPANION)(x),
+    "mark": lambda x: dp.scale_grad(x @ COMPANION, factor=2.0),
+}
+# What makes the dead elements infinite or NaN, in value or derivative: the inner function and what it is called with.
+POISONS = {
+    "root of 0": (dp.sqrt, 0.0),
+    "logarithm of 0": (lambda x: dp.log(x) + 3.0, 0.0),
+    "nan": (lambda x: x, np.nan),
+    "inf": (lambda x: x * 1.5, np.inf),
+}
+ERRORS = {"system", "systems", "inverse", "eigenvalues", "determinant"}  # LAPACK refuses them
+
+
+def arguments(poison):
+    """An argument with dead rows, one with tame ones in their place, and where the rows are alive."""
+    tame = draw(4, 3)
+    return np.where(ROWS[:, None], tame, poison), tame
+
+
+def selected(function, weights):
+    """Of the rows that are alive, a number that is not linear in them."""
+
+    def loss(x, alive):
+        y = function(x)
+        y = dp.where(alive.reshape(4, *(1,) * (y.ndim - 1)), y, 0)
+        return dp.sum(y**2 * weights[: y.size].reshape(y.shape)) + dp.sum(dp.sin(y))
+
+    return loss
+
+
+@pytest.mark.parametrize("poison", POISONS)
+@pytest.mark.parametrize("name", OPS)
+def test_dead_rows(name, poison, way):
+    inner, value = POISONS[poison]
+    if name in ERRORS and not np.isfinite(inner(dp.asarray(value)).item()):
+        pytest.skip("LAPACK refuses what is not finite")
+    loss = selected(lambda x: OPS[name](inner(x)), draw(400))
+    dead, tame = arguments(value)
+    gradient = dp.grad(way(loss))
+    expected = np.where(ROWS[:, None], dp.grad(loss)(tame, ROWS), 0)
+    np.testing.assert_allclose(gradient(dead, ROWS), expected, rtol=1e-10, atol=1e-12)
+    direction = draw(4, 3)
+    # Forward over reverse, reverse over reverse, and forward alone: with respect to what is alive.
+    along = np.where(ROWS[:, None], direction, 0)
+    forwards = lambda f, x: dp.jvp(lambda x: f(x, ROWS), (x,), (along,))[1]  # noqa: E731
+    np.testing.assert_allclose(forwards(way(loss), dead), forwards(loss, tame), rtol=1e-10)
+    expected = np.where(ROWS[:, None], forwards(dp.grad(loss), tame), 0)
+    np.testing.assert_allclose(forwards(gradient, dead), expected, rtol=1e-9, atol=1e-11)
+    again = dp.grad(lambda x: dp.sum(gradient(x, ROWS) * along))
+    np.testing.assert_allclose(again(dead), expected, rtol=1e-9, atol=1e-11)
