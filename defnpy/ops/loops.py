@@ -29,6 +29,7 @@ from .elementwise import add, multiply, sin, subtract, where
 from .families import special
 from .linear import broadcast_to, zeros_like
 from .logic import less, logical_or
+from .pushed import Pushed, ranges
 from .reduce import any_, max_
 from .subgraphs import (
     check,
@@ -98,8 +99,8 @@ def _pulled_back(
         masks=len(tracks) > 1,
     )
     used = sorted(needed(pulled))
-    read, streamed, outer = _ranges([i for i in used if i < size], k, m)
-    _, summed_rows, summed = _ranges(wrt, k, m)
+    read, streamed, outer = ranges([i for i in used if i < size], k, m)
+    _, summed_rows, summed = ranges(wrt, k, m)
     with tracing() as trace:
 
         def own(nodes: Sequence[Expr], numbers: Sequence[int], name: str) -> dict[int, Expr]:
@@ -166,68 +167,6 @@ _GRADIENT = _Track("", lambda x: cotangent_dtype(x.dtype), add, zeros)
 _MASK = _Track("alive_", lambda x: bool_, logical_or, lambda x: broadcast_to(np.False_, shape=x.shape))
 
 
-def _ranges(numbers: Sequence[int], carries: int, sequences: int) -> tuple[list[int], list[int], list[int]]:
-    """The numbers of inputs that are carries, rows of sequences, and values of the outside."""
-    end = carries + sequences
-    return (
-        [i for i in numbers if i < carries],
-        [i for i in numbers if carries <= i < end],
-        [i for i in numbers if i >= end],
-    )
-
-
-class _Pushed:
-    """A loop that also carries tangents, made of one without.
-
-    order: its operands and their tangents, as numbers: those of the loop, then ``size + i`` for the tangent of ``i``.
-    """
-
-    def __init__(self, ctx: Any, loop: dict[str, Any], tangents: Sequence[Any]) -> None:
-        body, k, m = silent(loop["body"]), loop["carries"], loop["sequences"]
-        self.size, results = len(body.inputs), len(body.outputs)
-        self._tangents = tangents
-        moving = [t is not None for t in tangents]
-        while True:
-            forwards, found = ctx.jvp_of(body, moving, [*moving[:k], *[False] * (results - k)])
-            more = [j for j in range(k) if found[j] and not moving[j]]
-            if not more:
-                break
-            for j in more:
-                moving[j] = True
-        ranges = _ranges(range(self.size), k, m)
-        moved = [[i for i in part if moving[i]] for part in ranges]
-        tangent = [[self.size + i for i in part] for part in moved]
-        self.order = [i for part, own in zip(ranges, tangent, strict=True) for i in (*part, *own)]
-        place = {i: p for p, i in enumerate([*range(self.size), *(i for own in tangent for i in own)])}
-        pushed = {i: results + r for r, i in enumerate([i for i in range(results) if found[i]])}
-        rows = [i for i in range(k, results) if found[i]]
-        outputs = [*range(k), *[pushed[j] for j in moved[0]], *[pushed[i] for i in rows]]
-        self.body = Graph(
-            [forwards.inputs[place[i]] for i in self.order],
-            [forwards.outputs[i] for i in outputs],
-            forwards.effects,
-            [forwards.names[place[i]] for i in self.order],
-        )
-        self.carries, self.sequences = k + len(moved[0]), m + len(moved[1])
-        kept = [j for j in loop["record"] if moving[j]]
-        self.record = tuple([k + moved[0].index(j) for j in kept])
-        self._results = [*moved[0], *rows, *[results + loop["record"].index(j) for j in kept]]
-        self._count = results + len(loop["record"])
-        self._from = k
-
-    def operands(self, x: Sequence[Any]) -> list[Any]:
-        """Its operands, from those of the loop."""
-        return [x[i] if i < self.size else self._tangent(i - self.size, x) for i in self.order]
-
-    def _tangent(self, i: int, x: Sequence[Any]) -> Any:
-        return zeros(x[i]) if self._tangents[i] is None else self._tangents[i]
-
-    def tangents(self, found: Sequence[Any]) -> list[Any]:
-        """The tangents of the loop's results, from its own results."""
-        by_number = dict(zip(self._results, found[self._from :], strict=False))
-        return [by_number.get(i) for i in range(self._count)]
-
-
 def _batched_body(ctx: Any, loop: dict[str, Any], batched: Sequence[bool], size: int) -> tuple[Graph, list[bool]]:
     """The body for many examples, and which of its inputs hold one for each: a carry that does in one iteration does in
     all. What a scan makes, or a loop records, has to."""
@@ -285,7 +224,7 @@ def _while_vjp(g: Any, y: Any, *x: Any, test: Graph, body: Graph, carries: int, 
 
 
 def _while_jvp(tangents: Any, y: Any, *x: Any, test: Graph, body: Graph, carries: int, record: Any, ctx: Any) -> Any:
-    pushed = _Pushed(ctx, {"body": body, "carries": carries, "sequences": 0, "record": record}, tangents)
+    pushed = Pushed(ctx, {"body": body, "carries": carries, "sequences": 0, "record": record}, tangents)
     again = extended(silent(test), pushed.body, [pushed.order.index(i) for i in range(len(x))])
     found = while_loop(
         *pushed.operands(x), test=again, body=pushed.body, carries=pushed.carries, record=pushed.record
@@ -429,7 +368,7 @@ def _scan_vjp(g: Any, y: Any, *x: Any, ctx: Any, **loop: Any) -> list[Any]:
 
 def _scan_jvp(tangents: Any, y: Any, *x: Any, ctx: Any, **loop: Any) -> list[Any]:
     counted = loop["length"] == DYNAMIC
-    pushed = _Pushed(ctx, loop, tangents[counted:])
+    pushed = Pushed(ctx, loop, tangents[counted:])
     found = scan(
         *x[:counted], *pushed.operands(x[counted:]), body=pushed.body, carries=pushed.carries,
         sequences=pushed.sequences, length=loop["length"], reverse=loop["reverse"], record=pushed.record,

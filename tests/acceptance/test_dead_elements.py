@@ -108,7 +108,7 @@ POISONS = {
     "nan": (lambda x: x, np.nan),
     "inf": (lambda x: x * 1.5, np.inf),
 }
-ERRORS = {"system", "systems", "inverse", "eigenvalues", "determinant"}  # LAPACK refuses them
+LAPACK = {"system", "systems", "inverse", "eigenvalues", "determinant"}  # which refuses what is not finite
 
 
 def arguments(poison):
@@ -128,12 +128,17 @@ def selected(function, weights):
     return loss
 
 
-@pytest.mark.parametrize("poison", POISONS)
-@pytest.mark.parametrize("name", OPS)
+CASES = [
+    (name, poison)
+    for name in OPS
+    for poison, (inner, value) in POISONS.items()
+    if name not in LAPACK or np.isfinite(inner(dp.asarray(value)).item())
+]
+
+
+@pytest.mark.parametrize(("name", "poison"), CASES)
 def test_dead_rows(name, poison, way):
     inner, value = POISONS[poison]
-    if name in ERRORS and not np.isfinite(inner(dp.asarray(value)).item()):
-        pytest.skip("LAPACK refuses what is not finite")
     loss = selected(lambda x: OPS[name](inner(x)), draw(400))
     dead, tame = arguments(value)
     gradient = dp.grad(way(loss))
