@@ -9,8 +9,9 @@ since the mask is the user's own condition and not the question whether the cota
 A selection is recognized by what a rule returns: ``where(condition, part, 0)`` or ``where(condition, 0, part)``. It is
 made by where, relu, clip, maximum, minimum, max and min. Below a ``where`` of the user's every elementwise op is
 guarded, so that even arguments may be NaN where it does not look; below the others, which are everywhere in networks,
-only an op that may make inf or NaN of finite arguments (``finite.py``). Where the condition of a ``where`` is one
-boolean, it goes through every op: products, loops, sorting and rules of the user's.
+and a ``where(x > 0, x, 0)`` is one of them, only an op that may make inf or NaN of finite arguments (``finite.py``).
+Where the condition of a ``where`` is one boolean, it masks what comes out of any op; how a condition by element goes
+through an op that mixes elements, says ``masks.py``.
 """
 
 from __future__ import annotations
