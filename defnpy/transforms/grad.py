@@ -133,7 +133,7 @@ def _pulled(
     alive = spread(node, outer)
     if is_product(op):
         unsure = strict and any(_suspect(arg, active, known(), guard) for arg in x)
-        parts = product_rule(node, g, [arg in active for arg in x]) if unsure else rule(values, y, *x)
+        parts = product_rule(node, g, alive, [arg in active for arg in x]) if unsure else rule(values, y, *x)
         spoils = False
     else:
         spoils = not is_moving(op) and (strict or _may_spoil(node, known()))
@@ -210,10 +210,10 @@ def context(op: Op, kind: Any) -> dict[str, Any]:
 
 
 def _suspect(x: Expr, active: Container[Expr], known: dict[Expr, Facts], guard: Guard) -> bool:
-    """Whether an operand of a product below a ``where`` may be infinite or NaN."""
+    """Whether an operand of a product below a ``where`` may be infinite or NaN, or have such a derivative."""
     if x.dtype.kind != "f" or guard is Guard.NONE:
         return False
-    return not known[x].finite or (guard is Guard.DATA and x not in active and x.op is not CONSTANT)
+    return not known[x].calm or (guard is Guard.DATA and x not in active and x.op is not CONSTANT)
 
 
 def _may_spoil(node: Expr, known: dict[Expr, Facts]) -> bool:

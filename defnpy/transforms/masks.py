@@ -118,24 +118,24 @@ def without_dead(node: Expr, y: Any, alive: Callable[[int], Any]) -> tuple[Any, 
 # -- products ----------------------------------------------------------------------------------------------------------
 
 
-def product_rule(node: Expr, g: Cotangent, wanted: Sequence[bool]) -> list[Any]:
+def product_rule(node: Expr, g: Cotangent, alive: Callable[[int], Any], wanted: Sequence[bool]) -> list[Any]:
     """The rule of a product for a cotangent with a mask: no dead element meets one of an operand that is not finite.
 
-    A product with zeros for what is dead does it as long as the operands are finite. If they are not, and the result
-    tells that, the finite part of an operand is multiplied alone, and where something alive meets the rest the plain
-    product stands.
+    What meets nothing that is alive is 0 in the operands, in derivatives of the rule too. So a product with zeros for
+    what is dead does it, as long as what is left of the operands is finite. If that is not so, and the result tells it,
+    the finite part is multiplied alone, and where something alive meets the rest the plain product stands.
     """
     dtype = cotangent_dtype(node.dtype)
     assert dtype is not None and node.op.vjp is not None
     rule = functools.partial(node.op.vjp, **node.kwargs)
-    suspects = [x for x in node.args if x.dtype.kind == "f"]
-    checked: Sequence[Expr] = [node] if node.size <= sum(x.size for x in suspects) else suspects
-    if not suspects:
-        return list(rule(g.value, node, *node.args))
-    finite = functools.reduce(logical_and, [all_(isfinite(x)) for x in checked])
+    operands = [where(alive(i), x, 0) for i, x in enumerate(node.args)]
+    if node.size <= sum(x.size for x in operands):
+        finite = all_(logical_or(isfinite(node), logical_not(_whole(g))))
+    else:
+        finite = functools.reduce(logical_and, [all_(isfinite(x)) for x in operands])
     trace = current()
     assert trace is not None
-    values = [trace.lift(x) for x in (g.value, *node.args, _whole(g))]
+    values = [trace.lift(x) for x in (g.value, *operands, _whole(g))]
 
     def branch(parts: Callable[..., Sequence[Any]]) -> Graph:
         with tracing() as inner:

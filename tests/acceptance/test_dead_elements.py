@@ -153,3 +153,137 @@ def test_dead_rows(name, poison, way):
     np.testing.assert_allclose(forwards(gradient, dead), expected, rtol=1e-9, atol=1e-11)
     again = dp.grad(lambda x: dp.sum(gradient(x, ROWS) * along))
     np.testing.assert_allclose(again(dead), expected, rtol=1e-9, atol=1e-11)
+
+
+# -- dead columns, places and times: a function of x (4, 3) and w (3, 4), what of them is spoilt, what is read ---------
+
+FROM_SECOND = np.array([[True, False, False]])
+PARTS = {
+    "roots in a product": (lambda x, w: dp.sqrt(x) @ w, ..., np.s_[2, :], None, np.array([[1], [1], [0], [1]], bool)),
+    "columns of a product": (lambda x, w: x @ dp.log(w), ..., None, np.s_[:, 1], np.array([1, 0, 1, 1], bool)),
+    "rows of a product": (lambda x, w: dp.log(x) @ w, ..., np.s_[2, :], None, np.array([[1], [1], [0], [1]], bool)),
+    "data": (lambda x, w: x @ w, np.nan, np.s_[2, :], None, np.array([[1], [1], [0], [1]], bool)),
+    "channels": (
+        lambda x, w: dp.conv(x[:, None], dp.log(w.T)[:, None], padding=2)[:, :, 0],
+        ...,
+        None,
+        np.s_[:, 3],
+        np.array([1, 1, 1, 0], bool),
+    ),
+    "products so far": (lambda x, w: dp.cumulative_prod(dp.log(x), axis=1), ..., np.s_[:, 1], None, FROM_SECOND),
+    "sums so far": (lambda x, w: dp.cumulative_sum(dp.log(x), axis=1), ..., np.s_[:, 1], None, FROM_SECOND),
+    "largest so far": (lambda x, w: cumulative_max(dp.log(x), axis=1), np.nan, np.s_[:, 1], None, FROM_SECOND),
+    "order": (lambda x, w: dp.sort(dp.sqrt(x), axis=1), np.nan, np.s_[:, 1], None, np.array([[1, 1, 0]], bool)),
+    "columns of systems": (
+        lambda x, w: dp.linalg.solve(x.T @ x, dp.log(w)),
+        ...,
+        None,
+        np.s_[:, 2],
+        np.array([[1, 1, 0, 1]], bool),
+    ),
+    "triangular systems": (
+        lambda x, w: dp.linalg.solve(dp.linalg.cholesky(x.T @ x + dp.eye(3)), dp.log(w)),
+        np.nan,
+        None,
+        np.s_[:, 2],
+        np.array([[1, 1, 0, 1]], bool),
+    ),
+    "times": (
+        lambda x, w: dp.scan(lambda c, t: (dp.tanh(c @ COMPANION) * dp.log(t), c * c), w[:, 0], x)[1],
+        ...,
+        np.s_[1, :],
+        None,
+        np.array([[1], [1], [0], [0]], bool),
+    ),
+    "many": (
+        lambda x, w: dp.vmap(lambda x: dp.fori_loop(0, 2, lambda i, c: dp.sqrt(c) @ w[:, :3], x))(x),
+        ...,
+        np.s_[1, :],
+        None,
+        np.array([[1], [0], [1], [1]], bool),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_dead_parts(name, way):
+    function, poison, spoilt_x, spoilt_w, alive = PARTS[name]
+    tame = [draw(4, 3), draw(3, 4) + 0.1]
+    if name == "order":
+        tame[0][:, 1] = 9.0  # the largest, as NaN is
+    dead = [value.copy() for value in tame]
+    for value, place in zip(dead, (spoilt_x, spoilt_w), strict=True):
+        if place is not None:
+            value[place] = 0.0 if poison is ... else poison
+
+    def loss(x, w):
+        y = dp.where(alive, function(x, w), 0)
+        return dp.sum(y**2 * draw(*y.shape)) + dp.sum(dp.sin(y))
+
+    numbers = 1 if name == "data" else (0, 1)
+    of = (lambda g: [g]) if name == "data" else list
+    expected = of(dp.grad(loss, numbers)(*tame))
+    found = of(dp.grad(way(loss), numbers)(*dead))
+    places = [spoilt_w] if name == "data" else [spoilt_x, spoilt_w]
+    for got, wanted, place in zip(found, expected, places, strict=True):
+        wanted = np.array(wanted)
+        if place is not None:
+            wanted[place] = 0
+        np.testing.assert_allclose(got, wanted, rtol=1e-9, atol=1e-12, err_msg=name)
+    along = [draw(*value.shape) for value in tame]
+    for value, place in zip(along, (spoilt_x, spoilt_w), strict=True):
+        if place is not None:
+            value[place] = 0
+
+    def again(loss, point):
+        def directional(*p):
+            return sum(dp.sum(g * a) for g, a in zip(of(dp.grad(loss, numbers)(*p)), along[-len(found) :], strict=True))
+
+        return of(dp.grad(directional, numbers)(*point))
+
+    for got, wanted, place in zip(again(way(loss), dead), again(loss, tame), places, strict=True):
+        wanted = np.array(wanted)
+        if place is not None:
+            wanted[place] = 0
+        np.testing.assert_allclose(got, wanted, rtol=1e-8, atol=1e-10, err_msg=name)
+
+
+def test_an_infinity_that_is_alive_spoils_its_own_row_only(way):
+    """1 / (x @ w) with an infinite w[0, 1]: read in row 1, where it is 0 and its derivative NaN; dead in row 0."""
+    x, w = draw(2, 3), draw(3, 2)
+    infinite = w.copy()
+    infinite[0, 1] = np.inf
+    alive = np.array([[True, False], [True, True]])
+
+    def loss(x, v):
+        return dp.sum(dp.where(alive, 1 / (x @ dp.exp(v)), 0))
+
+    with np.errstate(all="ignore"):
+        found = np.asarray(dp.grad(way(loss))(x, np.log(infinite)))
+    first = dp.grad(lambda x: dp.sum(1 / (x @ w[:, 0])))(x)
+    np.testing.assert_allclose(found[0], np.asarray(first)[0], rtol=1e-12)
+    np.testing.assert_allclose(found[1, 1:], np.asarray(first)[1, 1:], rtol=1e-12)
+    assert np.isnan(found[1, 0])
+
+
+def test_a_relu_by_hand_costs_what_a_relu_costs():
+    def loss(relu):
+        return lambda w, v, x: dp.sum(dp.tanh(relu(relu(x @ w) @ v)))
+
+    specs = [dp.spec(s) for s in ((3, 4), (4, 3), (2, 3))]
+    by_hand = dp.grad(dp.defn(loss(lambda z: dp.where(z > 0, z, 0))), (0, 1)).expr(*specs)
+    graph = dp.grad(dp.defn(loss(dp.relu)), (0, 1)).expr(*specs)
+    assert [node.op.name for node in by_hand.nodes()].count("where") <= 4
+    assert not {"cond", "any", "isfinite"} & {node.op.name for node in (*by_hand.nodes(), *graph.nodes())}
+
+
+def test_the_test_would_see_a_product_that_is_not_guarded(monkeypatch):
+    monkeypatch.setattr("defnpy.transforms.grad._suspect", lambda *args: False)
+    with pytest.raises(AssertionError):
+        test_dead_parts("columns of a product", WAYS["eager"])
+
+
+def test_the_test_would_see_a_mask_that_is_lost(monkeypatch):
+    monkeypatch.setattr("defnpy.transforms.masks._pulled", lambda node, alive, i: dp.logical_or(alive, True))
+    with pytest.raises(AssertionError):
+        test_dead_rows("sort", "root of 0", WAYS["eager"])
