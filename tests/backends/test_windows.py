@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
+import llvmlite.binding as llvm
 import numpy as np
 import pytest
 
 import defnpy as dp
+from defnpy.backends.cpu import llvm_compiler
+from defnpy.backends.cpu.assembly import assemble
+from defnpy.backends.cpu.backend import CpuBackend
 from defnpy.ops.conv import conv_weight
 from defnpy.ops.window import max_pool, max_select, max_unpool
 
@@ -190,3 +195,27 @@ print(f(dp.ones((2, 0, 9))).item())
 """
     done = run_python("-c", program, env={"DEFNPY_CACHE_DIR": ""})
     assert (done.returncode, done.stdout, done.stderr) == (0, "0.0\n", "")
+
+
+@pytest.mark.parametrize("n", [8, 11, 13, 24, 28, 31, 36, 66])
+@pytest.mark.parametrize("strides", [2, 3])
+def test_few_steps_along_an_image(n: int, strides: int) -> None:
+    """The kernel of a small image knows its size: whole vectors of steps and the rest are two loops."""
+    check(lambda x: max_pool(x, window=2, strides=strides), normal(2, 3, n, n))
+    check(lambda x: x[..., ::strides] * 2 + x[..., : -(-n // strides)], normal(5, n, n))
+
+
+@pytest.mark.parametrize("n", [12, 24, 28, 32])
+def test_few_steps_are_vectorized(n: int) -> None:
+    """Vectors are loaded as a whole and taken apart. A loop of so few turns was unrolled before LLVM looked for
+    vectors, and its elements were loaded one by one."""
+    compiled = CpuBackend().compile(dp.defn(lambda x: dp.max_pool(x, 2)).expr(dp.spec((4, 3, n, n))))
+    (step,) = compiled._linked.kernels
+    module = llvm.parse_assembly(assemble(step.emitted.kernel, "pool"))
+    target = llvm_compiler.target_machine()
+    module.triple, module.data_layout = target.triple, str(target.target_data)
+    tuning = llvm.PipelineTuningOptions(speed_level=3)
+    tuning.loop_vectorization = True
+    builder = llvm.create_pass_builder(target, tuning)
+    builder.getModulePassManager().run(module, builder)
+    assert "shufflevector" in str(module) and not re.search(r"fcmp \w+ float", str(module))

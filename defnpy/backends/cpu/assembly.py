@@ -51,6 +51,8 @@ ROWS = 8
 FEW = 4  # statements for each element, at most
 
 # A kernel that takes every second element is vectorized four by four: wider, LLVM gathers the elements one by one.
+# What is left over of a few turns is a loop of its own, or none of them would be vectorized.
+FOURS = 4
 # (Said of the loop instead of the function, LLVM would tell the user where it cannot.)
 NARROW = '"prefer-vector-width"="128"'
 
@@ -212,6 +214,10 @@ class _Assembler:
             whole = self.code.emit(f"and i64 {last}, -{ROWS}", INDEX).text
             self._turns(loop, first, whole, rows=ROWS)
             first = whole
+        count = self.kernel.fixed.get(loop.size, 0)
+        if count > FOURS and count % FOURS and (first, last) == ("0", str(count)) and _steps(loop):
+            first = str(count - count % FOURS)
+            self._turns(loop, "0", first)
         self._turns(loop, first, last)
 
     def _limits(self, loop: Loop) -> tuple[str, str]:
@@ -250,6 +256,9 @@ class _Assembler:
         hint = ""
         if innermost and _steps(loop):
             self.narrow = True
+            if loop.size in self.kernel.fixed:  # unrolled as a whole it would not be vectorized
+                hint = f", !llvm.loop !{n}"
+                self.hints.append(f"!{n} = distinct !{{!{n}, !1}}")
         elif innermost and (len(self.code.lines) - mark > LONG or loop.size in self.kernel.brief):
             hint = f", !llvm.loop !{n}"
             self.hints.append(f"!{n} = distinct !{{!{n}, !0}}")
