@@ -485,8 +485,9 @@ class _Emitter:
 
 def _known_place(indices: Expr, index: tuple[Index, ...], length: int) -> Index | None:
     """The place that a gather takes along an axis, where it counts or names a number: it needs no bounds check."""
-    if indices.op.name == "iota" and indices.shape[indices.kwargs["axis"]] <= length:
-        return index[indices.kwargs["axis"]]
+    axis = indices.kwargs["axis"] if indices.op.name == "iota" else None
+    if axis is not None and indices.shape[axis] <= length:
+        return index[axis]
     number = viewed(indices, VIEWS)
     if number.op.name == "constant" and -length <= number.kwargs["value"].value < length:
         return affine((), 1, int(number.kwargs["value"].value) % length)

@@ -370,11 +370,16 @@ def concat_(*xs, axis=0):
     return np.concatenate(xs, axis=axis)
 
 
+def _counted(shape: shapes.Shape, axis: int | None) -> int | None:
+    """The axis along which an iota counts; of a vector there is but one."""
+    return None if axis is None and len(shape) != 1 else shapes.normalize_axis(axis or 0, len(shape))
+
+
 @special(
     family="iota",
     normalize=lambda *, shape, axis=0, dtype=None: {
         "shape": shapes.as_shape(shape),
-        "axis": None if axis is None else shapes.normalize_axis(axis, len(shapes.as_shape(shape))),
+        "axis": _counted(shapes.as_shape(shape), axis),
         "dtype": np.dtype("int64") if dtype is None else as_dtype(dtype),
     },
     infer=lambda *, shape, axis, dtype: Aval(shape, dtype),

@@ -38,9 +38,9 @@ def _counts(index: Expr) -> int | None:
 def moved_iota(trace: Trace, node: Expr) -> Any:
     """A view of an iota that still counts along one axis is an iota; so is one of other integers."""
     (x,) = node.args
-    if x.op.name != "iota" or node.dtype.kind not in "iu" or node.aval.weak or 0 in (node.size, x.size):
+    own = _counts(x)
+    if own is None or node.dtype.kind not in "iu" or node.aval.weak or 0 in (node.size, x.size):
         return None
-    own = x.kwargs["axis"]
     n, first = x.shape[own], 0
     if node.op.name == "permute_dims":
         axis = node.kwargs["axes"].index(own)

@@ -112,3 +112,22 @@ def test_what_only_an_order_names_is_not_computed():
     assert kinds(lambda x, y: after(x, y + 1), X, Y) == "K"
     x = np.arange(30.0, dtype=np.float32).reshape(6, 5)
     np.testing.assert_array_equal(dp.defn(lambda x, y: after(x, y + 1), backend="cpu")(x, x), x)
+
+
+COUNTED = {
+    "all axes": lambda x: x * dp.iota(shape=(6, 5), axis=None, dtype="float32"),
+    "transposed": lambda x: x.T + dp.iota(shape=(6, 5), axis=None).T.astype("float32"),
+    "of a part": lambda x: dp.iota(shape=(6, 5), axis=None)[1:4, ::-2] + x[1:4, :3].astype("int64"),
+    "one element": lambda x: x[0, 0] + dp.iota(shape=(6, 5), axis=None)[2, 3].astype("float32"),
+    "summed": lambda x: dp.sum(x * dp.iota(shape=(6, 5), axis=None).astype("float32"), axis=0),
+    "as positions": lambda x: x.reshape(-1)[dp.iota(shape=(2, 3), axis=None)],
+    "no element": lambda x: dp.sum(x) + dp.sum(dp.iota(shape=(0, 5), axis=None).astype("float32")),
+    "a number": lambda x: x + dp.iota(shape=(), axis=None).astype("float32"),
+}
+
+
+@pytest.mark.parametrize("name", COUNTED)
+def test_positions_in_row_major_order(name: str) -> None:
+    x = np.arange(30.0, dtype=np.float32).reshape(6, 5)
+    expected = dp.defn(lambda x: COUNTED[name](x), backend="reference")(x)
+    np.testing.assert_array_equal(dp.defn(lambda x: COUNTED[name](x), backend="cpu")(x), expected)

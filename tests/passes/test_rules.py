@@ -143,6 +143,7 @@ REFUSED = [
     ("one_element", lambda x: dp.flip(x)[2], X),
     ("moved_iota", lambda x: x * dp.broadcast_to(dp.arange(1), (8,)), X),
     ("moved_iota", lambda x: x * dp.arange(8).astype("float32"), X),
+    ("moved_iota", lambda x: x[0] + dp.iota(shape=(2, 3), axis=None).T, X),
     ("moved_iota", lambda x: x[0] + dp.arange(300).astype("int8"), X),
     ("known_positions", lambda x: x[places(x)], X),
     ("known_positions", lambda x: x.reshape(6, 4)[dp.arange(4), dp.arange(4)], M),  # a diagonal is no view
