@@ -163,9 +163,13 @@ class _Search:
                 self.attribute(owner, name)
 
     def attribute(self, owner: Any, name: str) -> None:
-        """Watch an attribute of an object, if it has one of this name; of a method or a property, its code."""
+        """Watch an attribute of an object, if it has one of this name; of a method, a property or a function of a module,
+        its code."""
         found = inspect.getattr_static(owner, name, self)
         if found is self:
+            return
+        if isinstance(owner, ModuleType) and isinstance(found, FunctionType):
+            self.reach(found)  # it is not replaced at run time: to look each time would only cost time
             return
         stored = not isinstance(owner, type) and name in getattr(owner, "__dict__", {})
         if stored or isinstance(found, MemberDescriptorType) or not hasattr(found, "__get__"):
