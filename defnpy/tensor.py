@@ -116,6 +116,9 @@ class Tensor(Value):
     def __dlpack__(
         self, *, stream: Any = None, max_version: Any = None, dl_device: Any = None, copy: Any = None
     ) -> Any:
+        """For ``from_dlpack`` of other libraries. Memory is shared, and marked as read-only, with those that know that
+        mark (DLPack 1.0); one that does not heed it, PyTorch for one, must not write before it has cloned.
+        """
         readonly_is_known = max_version is not None and max_version[0] >= 1
         array = self._array
         if not readonly_is_known:

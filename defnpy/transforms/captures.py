@@ -163,8 +163,7 @@ class _Search:
                 self.attribute(owner, name)
 
     def attribute(self, owner: Any, name: str) -> None:
-        """Watch an attribute of an object, if it has one of this name; of a method, a property or a function of a module,
-        its code."""
+        """Watch an attribute of an object, if it has one of this name; of a method or a module's function, its code."""
         found = inspect.getattr_static(owner, name, self)
         if found is self:
             return
