@@ -79,7 +79,8 @@ def asarray(obj: Any, /, *, dtype: Any = None, copy: bool | None = None) -> Any:
         if array.dtype == object or array.dtype.kind not in "biuf":
             what = f"{type(obj).__name__} of {array.dtype} holds no numbers"
             raise Mismatch(what, hint="tensors hold numbers and booleans", error=DTypeError)
-        if target is not None and target.kind in "iu" and array.dtype.kind in "iu" and array.size:
+        integers = target is not None and target.kind in "iu" and array.dtype.kind in "iu"
+        if target is not None and integers and array.size and not np.can_cast(array.dtype, target):
             info = np.iinfo(target)
             for value in (int(array.min()), int(array.max())):
                 if not info.min <= value <= info.max:
