@@ -14,55 +14,70 @@ from ..ir.aval import Avals
 from ..ir.expr import Expr, Graph, subgraphs
 from ..ir.op import CONSTANT
 
-__all__ = ["Facts", "facts", "is_calm", "is_tame"]
+__all__ = ["Facts", "calm", "facts", "is_calm", "is_tame"]
 
 # Families whose ops add, multiply, choose and move.
 _TAME = frozenset({"contraction", "convolution", "item", "leaf", "movement", "parts", "reduction", "window"})
 _SAME_SIGN = frozenset({"broadcast_to", "flip", "gather", "max", "min", "permute_dims", "reshape", "slice", "windows"})
+_EXPONENTIALS = frozenset({"exp", "exp2"})
 
 
 class Facts(NamedTuple):
-    """finite: neither infinite nor NaN. low: 2 for a positive value, 1 for one that is not negative, 0 for others.
-    calm: finite, and so are its derivatives with respect to anything."""
+    """finite: neither infinite nor NaN. low: 2 for a positive value, 1 for one that is not negative, 0 for others."""
 
     finite: bool
     low: int
-    calm: bool
 
 
-def facts(order: Sequence[Expr]) -> dict[Expr, Facts]:
-    """What is known of the nodes of a graph, operands first."""
+def facts(order: Sequence[Expr], mild: bool = False) -> dict[Expr, Facts]:
+    """What is known of the nodes of a graph, operands first.
+
+    mild: overflow and underflow of exp is not thought of either, and an infinity that is written down is meant: so a
+    softmax is finite, of numbers masked with -inf too.
+    """
     known: dict[Expr, Facts] = {}
     for node in order:
         x = [known[arg] for arg in node.args]
         if isinstance(node.aval, Avals):
-            calm = node.op.family in ("control", "call") and all(is_calm(graph) for _, graph in subgraphs(node))
-            calm = calm and all(fact.calm for fact in x)
-            known[node] = Facts(calm, 0, calm)
+            graphs = mild and node.op.family in ("control", "call")
+            inside = graphs and all(is_calm(graph) for _, graph in subgraphs(node))
+            known[node] = Facts(inside and all(fact.finite for fact in x), 0)
         else:
-            finite = _finite(node, x)
-            calm = finite and all(fact.calm for fact in x) and (node.dtype.kind != "f" or is_tame(node, x))
-            known[node] = Facts(finite, _low(node, [fact.low for fact in x]), calm)
+            known[node] = Facts(_finite(node, x, mild), _low(node, [fact.low for fact in x], mild))
     return known
 
 
+def calm(order: Sequence[Expr]) -> set[Expr]:
+    """The nodes of a graph that are finite, with all that they are computed from and all derivatives on the way, by
+    mild facts."""
+    known, found = facts(order, mild=True), set[Expr]()
+    for node in order:
+        x = [known[arg] for arg in node.args]
+        float_ = not isinstance(node.aval, Avals) and node.dtype.kind == "f"
+        if known[node].finite and all(arg in found for arg in node.args) and (not float_ or is_tame(node, x, True)):
+            found.add(node)
+    return found
+
+
 def is_calm(graph: Graph) -> bool:
-    """Whether no node of a graph, and no derivative, is infinite or NaN where its inputs are finite."""
-    return all(fact.calm for fact in facts(graph.nodes()).values())
+    """Whether all nodes of a graph are."""
+    nodes = graph.nodes()
+    return len(calm(nodes)) == len(nodes)
 
 
-def _finite(node: Expr, x: Sequence[Facts]) -> bool:
+def _finite(node: Expr, x: Sequence[Facts], mild: bool) -> bool:
     if node.dtype.kind != "f":
         return True
     if node.op is CONSTANT:
-        return bool(np.isfinite(node.kwargs["value"].value))
-    if node.op.name == "pad" and not np.isfinite(node.kwargs["value"].value):
+        value = node.kwargs["value"].value
+        return bool(np.isfinite(value) or (mild and np.isinf(value)))
+    if node.op.name == "pad" and not np.isfinite(node.kwargs["value"].value) and not mild:
         return False
     root = node.op.name == "sqrt" and x[0].low > 0  # of 0 it is finite, and its derivative is not
-    return all(fact.finite for fact in x) and (root or is_tame(node, x))
+    return all(fact.finite for fact in x) and (root or is_tame(node, x, mild))
 
 
-def is_tame(node: Expr, x: Sequence[Facts]) -> bool:
+def is_tame(node: Expr, x: Sequence[Facts], mild: bool = False) -> bool:
     """Whether a node's value and derivatives are finite if its operands are."""
     name = node.op.name
     if name == "divide":
@@ -73,11 +88,17 @@ def is_tame(node: Expr, x: Sequence[Facts]) -> bool:
         return x[0].low > 0
     if name == "pow":
         return _whole_exponent(node) is not None
+    if mild and name in _EXPONENTIALS:
+        return True
     return node.op.tame or node.op.family in _TAME
 
 
-def _low(node: Expr, x: Sequence[int]) -> int:
+def _low(node: Expr, x: Sequence[int], mild: bool) -> int:
     name = node.op.name
+    if mild and name in _EXPONENTIALS:
+        return 2
+    if mild and name == "sum":
+        return x[0]
     if node.op is CONSTANT:
         value = node.kwargs["value"].value
         return 2 if np.greater(value, 0) else int(np.greater_equal(value, 0))

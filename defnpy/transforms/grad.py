@@ -20,7 +20,7 @@ from ..ops.convert import astype
 from ..ops.linear import broadcast_to
 from ..source import capture, quote
 from .cotangent import Cotangent, guarded
-from .finite import Facts, facts, is_tame
+from .finite import Facts, calm, facts, is_tame
 from .masks import is_moving, is_product, product_rule, spread, without_dead
 from .stage import REGISTER, by_position, is_tensor, keeps_tensors, operand, parameter_names, stage
 
@@ -86,6 +86,7 @@ def _masked_backward(
         _accumulate(found, output, cotangent if isinstance(cotangent, Cotangent) else Cotangent(cotangent))
     targets = set(wrt)
     known = functools.cache(lambda: facts(order))  # asked for where a selection is met
+    still = functools.cache(lambda: calm(order))
     outer_place = trace.place
     try:
         for node in reversed(order):
@@ -98,7 +99,7 @@ def _masked_backward(
                 assert isinstance(several.aval, Avals)
                 found.setdefault(several, [None] * len(several.aval.parts))[node.kwargs["index"]] = g
             elif node.op.vjp is not None:  # an op without a rule is flat (see its declaration): nothing flows back
-                for arg, part in zip(node.args, _pulled(trace, node, g, active, known, guard), strict=True):
+                for arg, part in zip(node.args, _pulled(trace, node, g, active, known, still, guard), strict=True):
                     fitted = part.fitted(arg) if part is not None and arg in active else None
                     if fitted is not None:
                         _accumulate(found, arg, fitted)
@@ -108,7 +109,13 @@ def _masked_backward(
 
 
 def _pulled(
-    trace: Trace, node: Expr, g: Any, active: Container[Expr], known: Callable[[], dict[Expr, Facts]], guard: Guard
+    trace: Trace,
+    node: Expr,
+    g: Any,
+    active: Container[Expr],
+    known: Callable[[], dict[Expr, Facts]],
+    still: Callable[[], Container[Expr]],
+    guard: Guard,
 ) -> list[Cotangent | None]:
     """The cotangents of a node's operands, before they are fitted to those. g: its own, several for several results."""
     op, x, params = node.op, node.args, node.kwargs
@@ -125,14 +132,14 @@ def _pulled(
     ones = [part.whole for part in outer]
     one = bool(ones) and all(part is not None for part in ones)
     # Its graphs compute masks, unless there is nothing in them, and before them, that could spoil a gradient.
-    own = not one and (op.name == "checkpoint" or (op.family == "control" and strict and not known()[node].calm))
+    own = not one and (op.name == "checkpoint" or (op.family == "control" and strict and node not in still()))
     rule = functools.partial(op.vjp, **params, **context(op, Reverse(g if own else ())))
     if one or own or op.family == "control" or not outer or not all(part.masked for part in outer):
         found = [None if part is None else Cotangent.of(part, node, own and strict) for part in rule(values, y, *x)]
         return guarded(found, ones) if one else found
     alive = spread(node, outer)
     if is_product(op):
-        unsure = strict and any(_suspect(arg, active, known(), guard) for arg in x)
+        unsure = strict and any(_suspect(arg, active, still(), guard) for arg in x)
         parts = product_rule(node, g, alive, [arg in active for arg in x]) if unsure else rule(values, y, *x)
         spoils = False
     else:
@@ -209,11 +216,11 @@ def context(op: Op, kind: Any) -> dict[str, Any]:
     return {"ctx": kind} if op.graphs else {}
 
 
-def _suspect(x: Expr, active: Container[Expr], known: dict[Expr, Facts], guard: Guard) -> bool:
+def _suspect(x: Expr, active: Container[Expr], still: Container[Expr], guard: Guard) -> bool:
     """Whether an operand of a product below a ``where`` may be infinite or NaN, or have such a derivative."""
     if x.dtype.kind != "f" or guard is Guard.NONE:
         return False
-    return not known[x].calm or (guard is Guard.DATA and x not in active and x.op is not CONSTANT)
+    return x not in still or (guard is Guard.DATA and x not in active and x.op is not CONSTANT)
 
 
 def _may_spoil(node: Expr, known: dict[Expr, Facts]) -> bool:

@@ -135,7 +135,7 @@ def product_rule(node: Expr, g: Cotangent, alive: Callable[[int], Any], wanted: 
         finite = functools.reduce(logical_and, [all_(isfinite(x)) for x in operands])
     trace = current()
     assert trace is not None
-    values = [trace.lift(x) for x in (g.value, *operands, _whole(g))]
+    values = [trace.lift(x) for x in (g.value, *operands, g.alive)]
 
     def branch(parts: Callable[..., Sequence[Any]]) -> Graph:
         with tracing() as inner:
@@ -149,9 +149,10 @@ def product_rule(node: Expr, g: Cotangent, alive: Callable[[int], Any], wanted: 
     def exact(g: Any, left: Any, right: Any, alive: Any) -> Sequence[Any]:
         finite = [isfinite(x) for x in (left, right)]
         clean = rule(g, None, *[where(f, x, 0) for f, x in zip(finite, (left, right), strict=True)])
-        meetings = rule(cast(alive, dtype), None, *[cast(logical_not(f), dtype) for f in finite])
+        met = broadcast_to(cast(alive, dtype), shape=g.shape)
+        meetings = rule(met, None, *[cast(logical_not(f), dtype) for f in finite])
         pairs = zip(rule(g, None, left, right), meetings, clean, strict=True)
-        return [where(greater(met, 0), spoilt, part) for spoilt, met, part in pairs]
+        return [where(greater(count, 0), spoilt, part) for spoilt, count, part in pairs]
 
     index = where(finite, DEFAULT_INT.type(0), DEFAULT_INT.type(1))
     found = iter(cond(index, *values, branches=(branch(plain), branch(exact))))

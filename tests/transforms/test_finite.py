@@ -8,7 +8,7 @@ import pytest
 import defnpy as dp
 from defnpy.ir.expr import Expr
 from defnpy.ir.op import REGISTRY, Op
-from defnpy.transforms.finite import facts
+from defnpy.transforms.finite import calm, facts
 from defnpy.transforms.stage import stage
 
 TAME = [op for op in REGISTRY.values() if op.tame and op.name != "astype"]
@@ -98,3 +98,20 @@ MASK, PAIR = np.array([True, False]), np.array([0.5, 1.0])
 def truncated(x):
     """0.2 becomes 0."""
     return (dp.abs(x) * 0.2 + 0.1).astype(dp.int64).astype(dp.float64)
+
+
+def test_what_is_calm():
+    """A softmax is, of masked scores too; a quotient, a root and a loop with one are not."""
+    mask = np.tril(np.ones((3, 3), bool))[:2]
+
+    def is_calm(function):
+        graph = stage(function, [np.ones((2, 3))], {}).graph
+        return graph.outputs[0] in calm(graph.nodes())
+
+    attention = lambda x: dp.softmax(dp.where(mask, x, -dp.inf), axis=1) @ x.T  # noqa: E731
+    assert is_calm(attention) and is_calm(dp.log_softmax) and is_calm(lambda x: dp.exp(x) @ x.T)
+    assert is_calm(lambda x: dp.fori_loop(0, 3, lambda i, c: dp.tanh(c), x))
+    assert not is_calm(lambda x: attention(x / dp.sum(x)))
+    assert not is_calm(lambda x: dp.sqrt(x * x) @ x.T)
+    assert not is_calm(lambda x: dp.fori_loop(0, 3, lambda i, c: dp.sqrt(c), x))
+    assert not is_calm(lambda x: dp.where(mask, x, dp.nan))
