@@ -118,6 +118,16 @@ SCHEDULES: dict[str, tuple[Callable[..., Any], list[Any], list[str]]] = {
         [X, dp.spec(3, "int64")],
         ["(6, 5) exp:2*", "(3, 5) gather:2 multiply:2*"],
     ),
+    "positions picked from an iota": (
+        lambda x, i: dp.arange(6, dtype="float32")[i] * dp.max(x),
+        [X, dp.spec(3, "int64")],
+        ["(6, 5) max:0*", "(3,) gather:1 astype:1 multiply:1*"],
+    ),
+    "rows picked from a transposed input": (
+        lambda x, i: x.T[i] * 2,
+        [X, dp.spec(3, "int64")],
+        ["(3, 6) gather:2 multiply:2*"],
+    ),
     "a copy of a view": (
         lambda x: (x.T, x * 2),
         [X],
