@@ -1,8 +1,10 @@
 """What a function reads from around it: found when it is traced, looked at again on every call.
 
 The names that the function's code mentions (closure cells, globals of its module), and those of the user's functions
-that it calls, lambdas and comprehensions in it included. Of the user's objects among those and among the arguments
-(``self``, ``config.rate``), the attributes that any of this code names; of packages that are installed, none.
+that it calls, lambdas and comprehensions in it included; the defaults of their parameters; and the same of what wraps
+them (``functools.wraps``). Of the user's objects among those and among the arguments (``self``, ``config.rate``), the
+attributes that any of this code names, and what methods read that run without a name (``__getitem__``) or by
+``super()``; of packages that are installed, none.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ _CONTAINERS = (dict, list, tuple)
 _ARRAYS = (Tensor, np.ndarray)
 _NUMBERS = (int, float, str, np.generic)
 _GONE = (NameError, KeyError, ValueError, AttributeError)  # what a reader says of a variable that is no longer there
+_MAKING = {"__init__", "__new__", "__post_init__", "__init_subclass__", "__class_getitem__", "__repr__", "__str__"}
 _INSTALLED = os.path.dirname(os.__file__), os.path.dirname(os.path.dirname(np.__file__))  # with Python, with NumPy
 
 
@@ -137,21 +140,21 @@ class _Search:
         """Go on from a leaf: the code of a function, the attributes of an object."""
         if isinstance(value, MethodType):
             self.reach(value.__self__)
-        inner = inspect.unwrap(value) if callable(value) else value
-        inner = inner.__func__ if isinstance(inner, MethodType) else inner
-        if isinstance(inner, FunctionType):
-            if id(inner) not in self.functions and not is_own(inner.__code__.co_filename):
-                self.functions[id(inner)] = inner
-                for name, read in _readers(inner):
+        for function in _functions(value):
+            if id(function) not in self.functions and not is_own(function.__code__.co_filename):
+                self.functions[id(function)] = function
+                for name, read in _readers(function):
                     self.look(name, read)
-                self.mention({name for code in _codes(inner.__code__) for name in code.co_names})
-        elif isinstance(value, functools.partial):
+                self.mention(_mentioned(function.__code__))
+        if isinstance(value, (FunctionType, MethodType)):
+            return
+        if isinstance(value, functools.partial):
             self.reach(value.func)
             for leaf in tree.leaves((value.args, value.keywords)):
                 self.reach(leaf)
         elif id(value) not in self.owners and _is_users(value):
             self.owners[id(value)] = value
-            for name in sorted(self.names | {"__call__"}):
+            for name in sorted(self.names | _special(value)):
                 self.attribute(value, name)
 
     def mention(self, names: set[str]) -> None:
@@ -175,10 +178,40 @@ class _Search:
             whose = owner if isinstance(owner, (type, ModuleType)) else type(owner)
             self.look(f"{whose.__name__}.{name}", functools.partial(getattr, owner, name))
             return
-        code = found.fget if isinstance(found, property) else getattr(found, "__func__", found)
-        code = inspect.unwrap(code) if callable(code) else code
-        if isinstance(code, FunctionType) and not code.__code__.co_filename.startswith(_INSTALLED):
-            self.reach(code)
+        for kind in _kinds(owner):
+            found = vars(kind).get(name)  # those of the bases too: super() calls them
+            code = found.fget if isinstance(found, property) else getattr(found, "__func__", found)
+            if any(not _is_installed(f) for f in _functions(code)):
+                self.reach(code)
+
+
+def _is_installed(function: FunctionType) -> bool:
+    return function.__code__.co_filename.startswith(_INSTALLED)
+
+
+def _functions(value: Any) -> list[FunctionType]:
+    """A function and what it wraps (``functools.wraps``): all of them run. Of installed ones that wrap others, none."""
+    found: list[Any] = []
+    while callable(value) and not any(value is f for f in found):
+        found.append(value.__func__ if isinstance(value, MethodType) else value)
+        value = getattr(found[-1], "__wrapped__", None)
+    return [f for f in found if isinstance(f, FunctionType) and (f is found[-1] or not _is_installed(f))]
+
+
+def _kinds(value: Any) -> tuple[type, ...]:
+    """The classes that an attribute of a value may come from: those of a class itself first."""
+    return (*(value.__mro__ if isinstance(value, type) else ()), *type(value).__mro__)
+
+
+def _special(value: Any) -> set[str]:
+    """The methods of the user's class that run without being named, as ``__getitem__``."""
+    return {
+        name
+        for kind in _kinds(value)
+        for name, found in vars(kind).items()
+        if name.startswith("__") and name not in _MAKING and isinstance(found, FunctionType)
+        if found.__code__.co_filename != "<string>"  # a dataclass's own
+    } | {"__call__"}
 
 
 def _is_users(value: Any) -> bool:
@@ -195,9 +228,30 @@ def _is_users(value: Any) -> bool:
 def _readers(function: FunctionType) -> Iterator[tuple[str, Callable[[], Any]]]:
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         yield name, functools.partial(getattr, cell, "cell_contents")
+    yield from ((name, functools.partial(_itself, value)) for name, value in _defaults(function).items())
     module = function.__globals__
     names = dict.fromkeys(name for code in _codes(function.__code__) for name in code.co_names)
     yield from ((name, functools.partial(module.__getitem__, name)) for name in names if name in module)
+
+
+def _defaults(function: FunctionType) -> dict[str, Any]:
+    """The defaults of its parameters, of which those that are no numbers may change inside."""
+    code, last = function.__code__, function.__defaults__ or ()
+    names = code.co_varnames[code.co_argcount - len(last) : code.co_argcount]
+    every = {**dict(zip(names, last, strict=True)), **(function.__kwdefaults__ or {})}
+    return {name: value for name, value in every.items() if value is not None and not isinstance(value, _NUMBERS)}
+
+
+def _itself(value: Any) -> Any:
+    return value
+
+
+def _mentioned(code: CodeType) -> set[str]:
+    """The names that code mentions; strings too where it has them looked up."""
+    found = {name for part in _codes(code) for name in part.co_names}
+    if "getattr" in found:
+        found |= {text for part in _codes(code) for text in part.co_consts if isinstance(text, str)}
+    return found
 
 
 def _codes(code: CodeType) -> Iterator[CodeType]:
