@@ -97,7 +97,7 @@ def _items(container: Any) -> tuple[Any, ...]:
 
 
 def _same(old: Any, new: Any) -> bool:
-    return bool(old == new) if isinstance(old, _NUMBERS) else False
+    return bool(old == new) if isinstance(old, (*_NUMBERS, frozenset)) else False
 
 
 def watch(function: Callable[..., Any], arguments: Sequence[Any] = ()) -> list[Watched]:
@@ -126,6 +126,9 @@ class _Search:
             value = read()
         except _GONE:
             return  # a cell or a slot that is not filled yet
+        if isinstance(value, set):
+            self.look(name, lambda: _frozen(read()))  # what it holds now, to be compared
+            return
         leaves, structure = tree.flatten(value)
         if not isinstance(value, (type, ModuleType, BuiltinFunctionType)):
             contains = structure.type not in (None, type(None))
@@ -194,7 +197,7 @@ def _functions(value: Any) -> list[FunctionType]:
     found: list[Any] = []
     while callable(value) and not any(value is f for f in found):
         found.append(value.__func__ if isinstance(value, MethodType) else value)
-        value = getattr(found[-1], "__wrapped__", None)
+        value = inspect.getattr_static(found[-1], "__wrapped__", None)  # no __getattr__ makes it up
     return [f for f in found if isinstance(f, FunctionType) and (f is found[-1] or not _is_installed(f))]
 
 
@@ -240,6 +243,10 @@ def _defaults(function: FunctionType) -> dict[str, Any]:
     names = code.co_varnames[code.co_argcount - len(last) : code.co_argcount]
     every = {**dict(zip(names, last, strict=True)), **(function.__kwdefaults__ or {})}
     return {name: value for name, value in every.items() if value is not None and not isinstance(value, _NUMBERS)}
+
+
+def _frozen(value: Any) -> Any:
+    return frozenset(value) if isinstance(value, set) else value
 
 
 def _itself(value: Any) -> Any:

@@ -33,6 +33,8 @@ class Rate:
 
     def set(self, value):
         self.value = self.table["rate"] = value
+        RATES.clear()
+        RATES.add(value)
 
 
 class Same(Rate):
@@ -66,6 +68,7 @@ class Counted:
 
 RATE = Same()
 TABLE = RATE.table
+RATES = {2.0}
 scaled_plus = scaled(RATE)(lambda x: x + 0.0)
 counted_plus = Counted(lambda x: x + 0.0, RATE)
 
@@ -92,11 +95,12 @@ def with_keyword(x, *, table=TABLE):
         lambda x: x * RATE.through,
         lambda x: RATE * x,
         lambda x: x * sum(RATE),
+        lambda x: x * max(RATES),
         lambda x: x * getattr(RATE, "value"),  # noqa: B009 (what is tested)
     ],
     ids=[
         "super", "wrapper", "object that wraps", "itself wrapped", "default", "keyword default", "own default",
-        "getitem", "getattr method", "operator", "iteration", "getattr",
+        "getitem", "getattr method", "operator", "iteration", "set", "getattr",
     ],
 )  # fmt: skip
 def test_the_present_value_counts(function):
@@ -110,3 +114,29 @@ def test_the_present_value_counts(function):
         assert compiled.cache_info().misses == 3
     finally:
         RATE.set(2.0)
+
+
+class Anything:
+    """An object that makes up every attribute, and can be called."""
+
+    def __getattr__(self, name):
+        return Anything()
+
+    def __call__(self, x):
+        return x
+
+
+def test_an_object_that_has_every_attribute():
+    anything = Anything()
+    assert dp.defn(lambda x: anything(anything.some(x)), backend="reference")(2.0).item() == 2.0
+
+
+def test_a_set_that_gives_way_to_a_number():
+    global RATES
+    before, compiled = RATES, dp.defn(lambda x: x * (RATES if isinstance(RATES, float) else max(RATES)))
+    try:
+        assert compiled(1.0).item() == 2.0
+        RATES = 7.0
+        assert compiled(1.0).item() == 7.0
+    finally:
+        RATES = before
