@@ -287,7 +287,7 @@ def test_max_pool_and_its_gradient_are_what_the_loops_say(case, dtype, backend):
         assert_same(dp.grad(f, has_aux=True)(x, weights)[0], gradient.astype(np.float64 if x.itemsize == 8 else "f4"))
 
 
-@pytest.mark.parametrize("case", POOLS, ids=str)
+@pytest.mark.parametrize("case", [case for case in POOLS if 0 not in case[0]], ids=str)
 def test_second_order_of_max_pool(case):
     x = np.random.default_rng(5).permutation(shapes.size(case[0])).reshape(case[0]).astype(float)
     check_grads(lambda x: pooled(x, case) ** 3 / x.size**2, [x])
