@@ -4,6 +4,9 @@ with the user's own line in the form that works."""
 from __future__ import annotations
 
 import ast
+import itertools
+import linecache
+import textwrap
 from typing import Any, NoReturn
 
 from ..errors import ImmutableError, TraceError
@@ -110,7 +113,8 @@ def _condition_hint(value: Expr) -> str:
     tests = [n.test for n in ast.walk(node) if isinstance(n, (ast.If, ast.While, ast.IfExp, ast.Assert))]
     if isinstance(node, ast.If) or any(isinstance(n, ast.IfExp) for n in ast.walk(node)):
         condition = ast.unparse(_Elementwise().visit(tests[0]))
-        return f"choose between values: dp.where({condition}, value_if_true, value_if_false), {_REWRITE}"
+        name, chosen = _chosen(_block())
+        return f"choose between values: {name}dp.where({condition}, {chosen}), {_REWRITE}"
     if isinstance(node, ast.While):
         return f"repeat on values: {_while_form(_Elementwise().visit(node.test))}, {_REWRITE}"
     operators = [type(n.op) for n in ast.walk(node) if isinstance(n, ast.BoolOp)]
@@ -154,8 +158,52 @@ def _while_form(test: ast.expr) -> str:
     read = [n.id for n in ast.walk(test) if isinstance(n, ast.Name) and id(n) not in called | attributes]
     names = list(dict.fromkeys(read))
     if len(names) == 1:
-        return f"{names[0]} = dp.while_loop(lambda {names[0]}: {ast.unparse(test)}, body, {names[0]})"
+        name, value = _assigned(getattr(_block(), "body", []))
+        body = f"lambda {name}: {value}" if name == names[0] else "body"
+        return f"{names[0]} = dp.while_loop(lambda {names[0]}: {ast.unparse(test)}, {body}, {names[0]})"
     return "state = dp.while_loop(lambda state: condition, body, state)"
+
+
+def _block() -> ast.stmt | None:
+    """The statement at fault with its body, or None when it cannot be read."""
+    location = capture()
+    if location is None:
+        return None
+    lines = linecache.getlines(location.position.filename)[location.position.line - 1 :]
+    if not lines or lines[0].lstrip().startswith("elif"):
+        return None
+    indent = len(lines[0]) - len(lines[0].lstrip())
+
+    def inside(line: str) -> bool:
+        text = line.lstrip()
+        deeper = len(line) - len(text) - indent
+        return not text or deeper > 0 or (deeper == 0 and text.startswith(("elif ", "else:")))
+
+    try:
+        return ast.parse(textwrap.dedent("".join([lines[0], *itertools.takewhile(inside, lines[1:])]))).body[0]
+    except (SyntaxError, IndexError):
+        return None
+
+
+def _assigned(body: list[ast.stmt]) -> tuple[str, str]:
+    """The name and the value of a body that is one assignment to a name, else two empty strings."""
+    if len(body) == 1:
+        only = body[0]
+        if isinstance(only, ast.Assign) and len(only.targets) == 1 and isinstance(only.targets[0], ast.Name):
+            return only.targets[0].id, ast.unparse(only.value)
+        if isinstance(only, ast.AugAssign) and isinstance(only.target, ast.Name):
+            read = ast.Name(only.target.id)
+            return only.target.id, ast.unparse(ast.BinOp(read, only.op, only.value))
+    return "", ""
+
+
+def _chosen(node: ast.stmt | None) -> tuple[str, str]:
+    """``y = `` and the two values of an if that does nothing but choose what y is; else names for them."""
+    if isinstance(node, ast.If):
+        (name, true), (other, false) = _assigned(node.body), _assigned(node.orelse)
+        if name and (name == other or not node.orelse):
+            return f"{name} = ", f"{true}, {false or name}"
+    return "", "value_if_true, value_if_false"
 
 
 def _statement(text: str) -> ast.stmt | None:
@@ -319,7 +367,10 @@ def _range_hint() -> str:
     if ast.unparse(node.iter.func) != "range" or len(bounds) > 2:
         return ""
     counted = ", ".join(bounds if len(bounds) == 2 else ["0", *bounds])
-    return f"repeat on values: state = dp.fori_loop({counted}, lambda {node.target.id}, state: ..., state), {_REWRITE}"
+    name, value = _assigned(getattr(_block(), "body", []))
+    state, body = (name, value) if name else ("state", "...")
+    loop = f"{state} = dp.fori_loop({counted}, lambda {node.target.id}, {state}: {body}, {state})"
+    return f"repeat on values: {loop}, {_REWRITE}"
 
 
 REFUSED_BY_EXPR: dict[str, Any] = {

@@ -130,7 +130,7 @@ WHERE = "choose between values with dp.where(condition, x, y)"
             "bool[]",
             "while x < 3:",
             "x < 3",
-            "repeat on values: x = dp.while_loop(lambda x: x < 3, body, x)" + REWRITE,
+            "repeat on values: x = dp.while_loop(lambda x: x < 3, lambda x: x + 1, x)" + REWRITE,
         ),
         (
             while_loop_of_two,
@@ -259,6 +259,19 @@ def test_range_of_a_traced_value(place):
     )
 
 
+def test_an_if_that_chooses_a_value_is_shown_with_the_values():
+    def call(x):
+        if x > 0:
+            y = x * 2
+        else:
+            y = -x
+        return y
+
+    with pytest.raises(TraceError) as caught:
+        dp.defn(call)(1.0)
+    assert caught.value.hint == "choose between values: y = dp.where(x > 0, x * 2, -x)" + REWRITE
+
+
 def test_a_loop_over_a_traced_range(place):
     def call(x):
         n = x.astype("int64")
@@ -269,7 +282,7 @@ def test_a_loop_over_a_traced_range(place):
     assert refused(call, S) == (
         "int() of a traced value i64[]\n"
         + place(call, "for i in range(1, n + 1):", "range(1, n + 1)")
-        + "\nHint: repeat on values: state = dp.fori_loop(1, n + 1, lambda i, state: ..., state), or decorate the "
+        + "\nHint: repeat on values: x = dp.fori_loop(1, n + 1, lambda i, x: x * i, x), or decorate the "
         'function by @dp.defn(control_flow="python")'
     )
 
