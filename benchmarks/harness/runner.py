@@ -34,7 +34,7 @@ class Settings:
     rounds: int = 9
     fresh_rounds: int = 5
     seconds: float = 0.2
-    pause: float = 0.05
+    pause: float = 0.3  # threads of OpenMP spin for 0.2 s after their work
     quick: bool = False
     cores: int = 2
     pythons: Mapping[str, str] = field(default_factory=dict)
