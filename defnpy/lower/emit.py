@@ -74,7 +74,7 @@ class _Emitter:
         self.written: set[Expr] = set()
         self.variable_depth: dict[str, int] = {}
         self.lengths: dict[tuple[Expr, int], str] = {}
-        self.counts = Counts(group.space, plan.counts, self.sizes)
+        self.counts = Counts(group.space, plan.facts.counts, self.sizes)
         self.loop_index: list[Index] = [() if n == 1 else (Term(f"i{a}"),) for a, n in enumerate(group.space)]
 
     def run(self, title: str) -> Emitted:

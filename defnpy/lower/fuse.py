@@ -107,20 +107,16 @@ class Part:
 class Schedule:
     """The items in order.
 
-    facts: what the schedule was made from. counts: how many elements the sums of the graph add up.
-    needed: what must lie in memory however the graph is cut: outputs, and what calls read.
+    facts: what the schedule was made from.
     place: where each computed node is computed; of an array put together of parts, the last of the groups that do it.
-    own: calls that are kernels of their own. inline: nodes that their readers recompute.
+    inline: nodes that their readers recompute.
     stored: computed nodes that somebody reads from memory. parts: members of groups that stand for a part of another
     node. fillers: who writes what no part covers.
     """
 
     facts: Facts
     items: list[Group | Call]
-    counts: set[int]
-    needed: set[Expr]
     place: dict[Expr, Group | Call]
-    own: set[Expr]
     inline: set[Expr]
     stored: set[Expr]
     parts: dict[Expr, Part]
@@ -153,6 +149,7 @@ class Facts:
     dynamic: the nodes of a size that only the running program knows. own: the calls that are kernels of their own.
     kind: for each node, what is done with it. needed: those that must lie in memory: outputs, and what calls read.
     order: the nodes as calls need them, the rest at the end: what is computed late can join later loops.
+    counts: how many elements the sums of the graph add up.
     """
 
     def __init__(self, graph: Graph) -> None:
@@ -164,6 +161,8 @@ class Facts:
         self.needed = self._buffers(graph)
         self.gated = any(node.op.name == "after" for node in nodes)
         self.order = self._order(graph)
+        sums = [node for node in nodes if node.op.name == "sum" and node.size and node not in self.dynamic]
+        self.counts = {node.args[0].size // node.size for node in sums}
 
     def _kind(self, node: Expr) -> str:
         op = node.op
@@ -268,10 +267,7 @@ class _Scheduler:
                 self._group(node)
             elif kind in ("view", "leaf") and node in self.needed and node.op.name != "parameter":
                 self._group(node)  # a copy
-        sums = [n for n in self.graph.nodes() if n.op.name == "sum" and n.size and n not in self.facts.dynamic]
-        counts = {n.args[0].size // n.size for n in sums}
-        found = self.facts, self.items, counts, self.needed, self.place, self.facts.own, set(self.cost)
-        return Schedule(*found, self.stored, self.parts, self.fillers)
+        return Schedule(self.facts, self.items, self.place, set(self.cost), self.stored, self.parts, self.fillers)
 
     def _inlined(self, node: Expr) -> bool:
         if node in self.again:

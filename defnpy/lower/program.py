@@ -130,7 +130,7 @@ def lower(graph: Graph, threads: int = 1, donated: Collection[int] = ()) -> Prog
     last_read = _last_reads(planned) if given else {}
     given &= last_read.keys()
     for number, item in enumerate(planned.items):
-        if isinstance(item, Call) and item.node not in planned.own:
+        if isinstance(item, Call) and item.node not in planned.facts.own:
             found = product(item.node, planned.place) if item.node.op.family == "contraction" else None
             program.steps.append(
                 CallStep(item.node, item.results) if found is None else ProductStep(found, crew(found, threads))

@@ -50,7 +50,7 @@ def _reason(node: Expr, plan: Schedule, users: dict[Expr, list[Expr]]) -> str:
     """Why a value must be stored; empty where it could be computed again."""
     if isinstance(plan.place[node], Call):
         return f"kept: made by {node.op.name}"
-    if node in plan.needed:
+    if node in plan.facts.needed:
         return f"kept: read as a whole by {', '.join(_whole_readers(node, plan, users))}"
     if node.op.family == "reduction":
         return "kept: complete when its loops are over"
@@ -103,7 +103,7 @@ class _Choice:
     def _may(self, node: Expr) -> bool:
         """Whether a node is an array of a cheap operation, stored for no other reason than that loops read it."""
         plan = self.plan
-        return node in plan.stored and node not in plan.needed and node not in plan.parts and _cheap(node)
+        return node in plan.stored and node not in plan.facts.needed and node not in plan.parts and _cheap(node)
 
     def _made(self, node: Expr) -> set[Expr]:
         """What is computed for an element, from values in memory; nothing if that is too much work."""
