@@ -20,7 +20,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import llvmlite.binding as llvm
 import numpy as np
 
 from defnpy.backends.cpu import llvm_compiler, mathematics
@@ -85,15 +84,8 @@ def compiled(name: str, dtype: Any, arity: int = 1, library: bool = False) -> Ca
 
 
 def optimized(name: str, dtype: Any, arity: int = 1) -> str:
-    """What LLVM makes of the loop: its IR after all passes, tuned as ``compile_module`` does it."""
-    module = llvm.parse_assembly(loop(name, np.dtype(dtype), arity, "kernel"))
-    target = llvm_compiler.target_machine()
-    module.triple, module.data_layout = target.triple, str(target.target_data)
-    tuning = llvm.PipelineTuningOptions(speed_level=3)
-    tuning.loop_vectorization = True
-    builder = llvm.create_pass_builder(target, tuning)
-    builder.getModulePassManager().run(module, builder)
-    return str(module)
+    """What LLVM makes of the loop: its IR after all passes."""
+    return str(llvm_compiler.optimized(loop(name, np.dtype(dtype), arity, "kernel")))
 
 
 # -- references -------------------------------------------------------------------------------------------------------

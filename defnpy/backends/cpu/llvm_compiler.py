@@ -16,7 +16,7 @@ from typing import Any
 
 import llvmlite.binding as llvm
 
-__all__ = ["compile_module", "load", "processor", "target_machine"]
+__all__ = ["compile_module", "load", "optimized", "processor", "target_machine"]
 
 _engines: list[Any] = []  # they own the machine code
 
@@ -58,6 +58,11 @@ def processor() -> tuple[str, set[str]]:
 
 def compile_module(text: str, level: int = 3) -> bytes:
     """The object file of a module for this processor; level 3 vectorizes, 0 takes the module as it is."""
+    return _object_file(target_machine(), optimized(text, level))
+
+
+def optimized(text: str, level: int = 3) -> Any:
+    """The module after all of LLVM's passes; its text is for people to look at."""
     module = llvm.parse_assembly(text, llvm.create_context())
     machine = target_machine()
     module.triple = machine.triple
@@ -67,7 +72,7 @@ def compile_module(text: str, level: int = 3) -> bytes:
     tuning.slp_vectorization = False
     builder = llvm.create_pass_builder(machine, tuning)
     _unlocked("LLVMPY_RunNewModulePassManager")(builder.getModulePassManager(), module, builder)
-    return _object_file(machine, module)
+    return module
 
 
 def _object_file(machine: Any, module: Any) -> bytes:
