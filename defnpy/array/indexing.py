@@ -46,11 +46,7 @@ def getitem(x: Any, index: Any) -> Any:
             start = shapes.check_bounds(entry, n, axis)
             stop = start + 1
         else:
-            if isinstance(entry, _Places):
-                entry = entry.along(axis, n)
-            if isinstance(entry, int):
-                entry = np.int64(shapes.check_bounds(entry, n, axis))
-            advanced.append((axis, entry))
+            advanced.append((axis, _positions(entry, n, axis)))
             layout.append("index")
         starts.append(start)
         stops.append(stop)
@@ -79,6 +75,13 @@ def _indices(advanced: list[tuple[int, Any]]) -> tuple[list[Any], shapes.Axes]:
     """Index tensors of one shape, and the axes that they index."""
     shape = shapes.broadcast(*[aval_of(i).shape for _, i in advanced])
     return [_in_shape(i, shape) for _, i in advanced], tuple(a for a, _ in advanced)
+
+
+def _positions(entry: Any, n: int, axis: int) -> Any:
+    """What an entry that is no slice chooses along an axis of n elements."""
+    if isinstance(entry, _Places):
+        return entry.along(axis, n)
+    return np.int64(shapes.check_bounds(entry, n, axis)) if isinstance(entry, int) else entry
 
 
 def _arrangement(
@@ -315,11 +318,7 @@ def _integers(shape: shapes.Shape, entries: list[Any]) -> tuple[list[tuple[int, 
                 return [], []
             layout.append(axis)
             continue
-        if isinstance(entry, _Places):
-            entry = entry.along(axis, n)
-        elif isinstance(entry, int):
-            entry = np.int64(shapes.check_bounds(entry, n, axis))
-        advanced.append((axis, entry))
+        advanced.append((axis, _positions(entry, n, axis)))
         layout.append("index")
     return advanced, layout
 
