@@ -24,7 +24,7 @@ from ..ops.elementwise import add
 from ..ops.linear import broadcast_to, flip, permute_dims, place, reshape, sum_
 from ..ops.window import overlap_add, windows
 from .products import DEEP, ORDERED, arrange
-from .taps import TAPS, Taps, around, copied, sliced, within
+from .taps import Taps, around, copied, sliced, within
 
 __all__ = ["conv", "conv_transpose", "conv_weight", "product"]
 
@@ -90,9 +90,9 @@ def _shaped(x: Any, shape: shapes.Shape) -> Any:
 def conv(x: Any, w: Any, *, strides: Any, padding: Any, dilation: Any, groups: int) -> Any:
     if w.dtype.kind != "f":
         return None
-    if _direct(w, groups):
-        return _conv_by_taps(x, w, Taps(x.shape, w.shape[2:], strides, padding, dilation), groups)
     of = Taps(x.shape, w.shape[2:], strides, padding, dilation)
+    if _direct(w, groups):
+        return _conv_by_taps(x, w, of, groups)
     if groups == 1 and _by_rows(of, w.shape[0], x.dtype.itemsize):
         return _conv_by_rows(x, w, of)
     columns = _columns(x, w.shape[2:], strides, padding, dilation, groups)
@@ -188,9 +188,9 @@ def conv_weight(x: Any, y: Any, *, size: Any, strides: Any, padding: Any, dilati
     if y.dtype.kind != "f":
         return None
     shape = (y.shape[1], x.shape[1] // groups, *size)
-    if groups == x.shape[1] and shapes.size(size) <= TAPS:
-        return _weight_by_taps(Taps(x.shape, size, strides, padding, dilation), x, y, shape)
     of = Taps(x.shape, size, strides, padding, dilation)
+    if groups == x.shape[1] and of.few:
+        return _weight_by_taps(of, x, y, shape)
     if groups == 1 and _by_rows(of, y.shape[1], x.dtype.itemsize):
         return _weight_by_rows(x, y, of)
     parts = _even_parts(x.shape[0])

@@ -15,7 +15,7 @@ from ..ops.linear import broadcast_to, iota, place, reshape, slice_
 from ..ops.logic import equal, greater_equal, less, logical_and, logical_not, logical_or
 from ..ops.window import lowest, taps
 
-__all__ = ["TAPS", "Taps", "around", "copied", "sliced", "sliced_operand", "within"]
+__all__ = ["Taps", "around", "copied", "sliced", "sliced_operand", "within"]
 
 TAPS = 16  # elements of a window that are taken one by one
 BELOW = 5  # elementwise ops in a row below which a slice is taken
