@@ -9,17 +9,6 @@ import defnpy as dp
 from defnpy.testing import check_grads
 from defnpy.transforms.cotangent import Cotangent
 
-WAYS = {
-    "eager": lambda f: f,
-    "cpu": lambda f: dp.defn(f, backend="cpu"),
-}
-
-
-@pytest.fixture(params=WAYS)
-def way(request):
-    return WAYS[request.param]
-
-
 X = np.array([0.0, -1.0, 4.0, 0.25])
 ON = X > 0
 
