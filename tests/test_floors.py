@@ -20,7 +20,7 @@ PACKAGE = "defnpy"
 # rooms in one set (braces) never import each other. defnpy/__init__.py may import everything below it; `train`, written
 # as a user would write it, may import defnpy itself.
 FLOORS: list[list[str | set[str]]] = [
-    ["errors", "source", "config", "dtypes", "shapes", "openblas", "tree"],
+    ["errors", "source", "config", "dtypes", "shapes", "openblas", "tree", "liveness", "jumps", "functional"],
     ["ir"],
     ["ops"],
     ["tensor", "array", "random"],
@@ -34,7 +34,7 @@ FLOORS: list[list[str | set[str]]] = [
 
 # Single files side by side in defnpy/ share a folder: on their own floor they may import each other, short of a cycle.
 SAME_FOLDER = [
-    {"errors", "source", "config", "dtypes", "shapes", "openblas", "tree"},
+    {"errors", "source", "config", "dtypes", "shapes", "openblas", "tree", "liveness", "jumps", "functional"},
     {"compiled", "explain", "defn", "batching", "derivatives", "jacobians", "debug", "rules"},
 ]
 

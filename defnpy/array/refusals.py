@@ -4,12 +4,12 @@ with the user's own line in the form that works."""
 from __future__ import annotations
 
 import ast
-import itertools
-import linecache
 import textwrap
 from typing import Any, NoReturn
 
+from ..dtypes import bool_
 from ..errors import ImmutableError, TraceError
+from ..functional import Kind, conditional, elementwise, flow
 from ..ir.expr import Expr, Value
 from ..source import capture, quote, variable
 
@@ -101,29 +101,52 @@ _CHOOSE = "choose between values with dp.where(condition, x, y)"
 def _condition_hint(value: Expr) -> str:
     location = capture()
     text = location.position.text if location is not None else ""
-    if not text:  # typed at a prompt: nobody kept the line, but the graph knows what was asked
+    if location is None or not text:  # typed at a prompt: nobody kept the line, but the graph knows what was asked
         condition = _formula(value)
         return f"choose between values: dp.where({condition}, value_if_true, value_if_false)" if condition else _CHOOSE
-    chain = _expression()
-    if isinstance(chain, ast.Compare) and len(chain.ops) > 1:
-        return f"compare one pair at a time: {ast.unparse(_Elementwise().visit(chain))}"
+    place = location.position
+    form = flow(location.code, place.line, place.column, _kind, not value.shape)
+    if form:
+        return _advice(form)
+    expression = _expression()
+    if isinstance(expression, ast.Compare) and len(expression.ops) > 1:
+        return f"compare one pair at a time: {elementwise(expression)}"
+    chosen = conditional(place.filename, place.line, place.column)
+    if chosen:
+        return f"choose between values: {chosen}, {_REWRITE}"
     node = _statement(text)
-    if node is None:
-        return _CHOOSE
-    tests = [n.test for n in ast.walk(node) if isinstance(n, (ast.If, ast.While, ast.IfExp, ast.Assert))]
-    if isinstance(node, ast.If) or any(isinstance(n, ast.IfExp) for n in ast.walk(node)):
-        condition = ast.unparse(_Elementwise().visit(tests[0]))
-        name, chosen = _chosen(_block())
-        return f"choose between values: {name}dp.where({condition}, {chosen}), {_REWRITE}"
+    if isinstance(node, ast.Assert):
+        return "a traced function cannot stop: return the condition, and assert it of the result"
+    if isinstance(node, ast.If):
+        condition = elementwise(node.test)
+        return f"choose between values: dp.where({condition}, value_if_true, value_if_false), {_REWRITE}"
     if isinstance(node, ast.While):
-        return f"repeat on values: {_while_form(_Elementwise().visit(node.test))}, {_REWRITE}"
-    operators = [type(n.op) for n in ast.walk(node) if isinstance(n, ast.BoolOp)]
-    if operators:
-        symbol = "&" if operators[0] is ast.And else "|"
-        return f"combine conditions with {symbol}: (a) {symbol} (b)"
-    if any(isinstance(n, ast.UnaryOp) and isinstance(n.op, ast.Not) for n in ast.walk(node)):
-        return "negate with ~condition"
+        return f"repeat on values: state = dp.while_loop(lambda state: condition, body, state), {_REWRITE}"
+    for part in ast.walk(node) if node is not None else ():
+        if isinstance(part, ast.BoolOp):
+            symbol = "&" if isinstance(part.op, ast.And) else "|"
+            return f"combine conditions with {symbol}: {elementwise(part)}"
+        if isinstance(part, ast.UnaryOp) and isinstance(part.op, ast.Not):
+            operand = ast.unparse(part.operand)
+            return f"negate with ~: {elementwise(part)}" if value.dtype == bool_ else f"compare with 0: {operand} == 0"
     return _CHOOSE
+
+
+def _kind(name: str) -> Kind:
+    """What a variable of the user's holds."""
+    value = variable(name)
+    if isinstance(value, Expr):
+        return "traced"
+    return "" if value is None else "container" if isinstance(value, (dict, list, tuple)) else "plain"
+
+
+def _advice(form: str) -> str:
+    """Control flow in functional form, as a hint."""
+    repeats = "dp.while_loop(" in form or "dp.fori_loop(" in form
+    what = "repeat on values" if repeats else "choose between values"
+    if "\n" not in form:
+        return f"{what}: {form}, {_REWRITE}"
+    return f"{what}, {_REWRITE}:\n{textwrap.indent(form, '    ')}"
 
 
 _SIGNS = {
@@ -151,61 +174,6 @@ def _formula(node: Expr, levels: int = 3) -> str:
     return f"dp.{name}({parts[0]})" if len(parts) == 1 and (whole or not node.params) else ""
 
 
-def _while_form(test: ast.expr) -> str:
-    """The loop over what a condition reads, in functional form."""
-    called = {id(n.func) for n in ast.walk(test) if isinstance(n, ast.Call)}
-    attributes = {id(n.value) for n in ast.walk(test) if isinstance(n, ast.Attribute) and id(n) in called}
-    read = [n.id for n in ast.walk(test) if isinstance(n, ast.Name) and id(n) not in called | attributes]
-    names = list(dict.fromkeys(read))
-    if len(names) == 1:
-        name, value = _assigned(getattr(_block(), "body", []))
-        body = f"lambda {name}: {value}" if name == names[0] else "body"
-        return f"{names[0]} = dp.while_loop(lambda {names[0]}: {ast.unparse(test)}, {body}, {names[0]})"
-    return "state = dp.while_loop(lambda state: condition, body, state)"
-
-
-def _block() -> ast.stmt | None:
-    """The statement at fault with its body, or None when it cannot be read."""
-    location = capture()
-    if location is None:
-        return None
-    lines = linecache.getlines(location.position.filename)[location.position.line - 1 :]
-    if not lines or lines[0].lstrip().startswith("elif"):
-        return None
-    indent = len(lines[0]) - len(lines[0].lstrip())
-
-    def inside(line: str) -> bool:
-        text = line.lstrip()
-        deeper = len(line) - len(text) - indent
-        return not text or deeper > 0 or (deeper == 0 and text.startswith(("elif ", "else:")))
-
-    try:
-        return ast.parse(textwrap.dedent("".join([lines[0], *itertools.takewhile(inside, lines[1:])]))).body[0]
-    except (SyntaxError, IndexError):
-        return None
-
-
-def _assigned(body: list[ast.stmt]) -> tuple[str, str]:
-    """The name and the value of a body that is one assignment to a name, else two empty strings."""
-    if len(body) == 1:
-        only = body[0]
-        if isinstance(only, ast.Assign) and len(only.targets) == 1 and isinstance(only.targets[0], ast.Name):
-            return only.targets[0].id, ast.unparse(only.value)
-        if isinstance(only, ast.AugAssign) and isinstance(only.target, ast.Name):
-            read = ast.Name(only.target.id)
-            return only.target.id, ast.unparse(ast.BinOp(read, only.op, only.value))
-    return "", ""
-
-
-def _chosen(node: ast.stmt | None) -> tuple[str, str]:
-    """``y = `` and the two values of an if that does nothing but choose what y is; else names for them."""
-    if isinstance(node, ast.If):
-        (name, true), (other, false) = _assigned(node.body), _assigned(node.orelse)
-        if name and (name == other or not node.orelse):
-            return f"{name} = ", f"{true}, {false or name}"
-    return "", "value_if_true, value_if_false"
-
-
 def _statement(text: str) -> ast.stmt | None:
     """The statement that a line of a function begins, or None when the line does not stand alone."""
     text = text.removeprefix("el") if text.startswith("elif") else text
@@ -226,29 +194,6 @@ def _expression() -> ast.expr | None:
         return ast.parse(location.position.expression, mode="eval").body if location is not None else None
     except SyntaxError:
         return None
-
-
-class _Elementwise(ast.NodeTransformer):
-    """A condition in the operators that work on tensors: & for and, | for or, ~ for not, and no chains."""
-
-    def visit_Compare(self, node: ast.Compare) -> ast.AST:
-        operands = [node.left, *node.comparators]
-        pairs = [ast.Compare(a, [op], [b]) for a, op, b in zip(operands, node.ops, operands[1:], strict=False)]
-        result: ast.expr = pairs[0]
-        for pair in pairs[1:]:
-            result = ast.BinOp(result, ast.BitAnd(), pair)
-        return result
-
-    def visit_BoolOp(self, node: ast.BoolOp) -> ast.AST:
-        operator: ast.operator = ast.BitAnd() if isinstance(node.op, ast.And) else ast.BitOr()
-        result = self.visit(node.values[0])
-        for value in node.values[1:]:
-            result = ast.BinOp(result, operator, self.visit(value))
-        return result
-
-    def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.AST:
-        operand = self.visit(node.operand)
-        return ast.UnaryOp(ast.Invert(), operand) if isinstance(node.op, ast.Not) else ast.UnaryOp(node.op, operand)
 
 
 def _format(self: Any, specification: str) -> str:
@@ -360,17 +305,11 @@ def _index(self: Any) -> NoReturn:
 def _range_hint() -> str:
     """The loop of a line ``for i in range(n):`` in functional form."""
     location = capture()
-    node = _statement(location.position.text) if location is not None else None
-    if not (isinstance(node, ast.For) and isinstance(node.target, ast.Name) and isinstance(node.iter, ast.Call)):
+    if location is None:
         return ""
-    bounds = [ast.unparse(bound) for bound in node.iter.args]
-    if ast.unparse(node.iter.func) != "range" or len(bounds) > 2:
-        return ""
-    counted = ", ".join(bounds if len(bounds) == 2 else ["0", *bounds])
-    name, value = _assigned(getattr(_block(), "body", []))
-    state, body = (name, value) if name else ("state", "...")
-    loop = f"{state} = dp.fori_loop({counted}, lambda {node.target.id}, {state}: {body}, {state})"
-    return f"repeat on values: {loop}, {_REWRITE}"
+    place = location.position
+    form = flow(location.code, place.line, place.column, _kind)
+    return _advice(form) if form else ""
 
 
 REFUSED_BY_EXPR: dict[str, Any] = {

@@ -8,7 +8,7 @@ A branch or a body becomes a function inside of the function, which shares its v
         y = -x
 
 :class:`~defnpy.transforms.flow.Flow` runs them as Python would, or hands them to ``cond`` and the loops. Which of the
-assigned variables are results, :class:`~defnpy.transforms.liveness.Liveness` tells: those that are read later. All
+assigned variables are results, :class:`~defnpy.liveness.Liveness` tells: those that are read later. All
 lines and columns are kept, so that messages, graphs and debuggers show the user's own text.
 """
 
@@ -23,8 +23,8 @@ from types import CellType, CodeType, FunctionType
 from typing import Any, TypeGuard, TypeVar
 
 from ..errors import TraceError
+from ..liveness import Liveness, escapes, loaded, own_nodes, parameters, stored
 from .flow import Flow
-from .liveness import Liveness, escapes, loaded, own_nodes, parameters, stored
 
 __all__ = ["rewritten"]
 

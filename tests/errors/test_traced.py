@@ -109,21 +109,21 @@ WHERE = "choose between values with dp.where(condition, x, y)"
             "bool[]",
             "if x > 0:",
             "x > 0",
-            "choose between values: dp.where(x > 0, value_if_true, value_if_false)" + REWRITE,
+            "choose between values: return dp.where(x > 0, x, -x)" + REWRITE,
         ),
         (
             elif_statement,
             "bool[]",
             "elif x > 0:",
             "x > 0",
-            "choose between values: dp.where(x > 0, value_if_true, value_if_false)" + REWRITE,
+            "choose between values: return dp.where(x > 0, x, -x)" + REWRITE,
         ),
         (
             conditional_expression,
             "bool[]",
             "y = 1.0 if x > 0 else 2.0",
             "x > 0",
-            "choose between values: dp.where(x > 0, value_if_true, value_if_false)" + REWRITE,
+            "choose between values: dp.where(x > 0, 1.0, 2.0)" + REWRITE,
         ),
         (
             while_loop,
@@ -137,30 +137,30 @@ WHERE = "choose between values with dp.where(condition, x, y)"
             "bool[]",
             "while dp.sum(x) < y and x > 0:",
             "dp.sum(x) < y",
-            "repeat on values: state = dp.while_loop(lambda state: condition, body, state)" + REWRITE,
+            "repeat on values: y = dp.while_loop(lambda y: (dp.sum(x) < y) & (x > 0), lambda y: y - 1, y)" + REWRITE,
         ),
         (
             conjunction,
             "bool[]",
             "inside = x > 0 and x < 3",
             "x > 0 and x < 3",
-            "combine conditions with &: (a) & (b)",
+            "combine conditions with &: (x > 0) & (x < 3)",
         ),
         (
             disjunction,
             "bool[]",
             "outside = x < 0 or x > 3",
             "x < 0 or x > 3",
-            "combine conditions with |: (a) | (b)",
+            "combine conditions with |: (x < 0) | (x > 3)",
         ),
-        (negation, "f32[]", "return dp.where(not x, x, 0)", "not x", "negate with ~condition"),
+        (negation, "f32[]", "return dp.where(not x, x, 0)", "not x", "compare with 0: x == 0"),
         (truth, "f32[]", "return bool(x)", "bool(x)", WHERE),
         (
             conjunction_in_an_if,
             "bool[]",
             "if x > 0 and x < 3:",
             "x > 0",
-            "choose between values: dp.where((x > 0) & (x < 3), value_if_true, value_if_false)" + REWRITE,
+            "choose between values: return dp.where((x > 0) & (x < 3), x, -x)" + REWRITE,
         ),
         (
             chained_comparison,
@@ -193,7 +193,7 @@ def test_a_one_line_if_is_understood():
 
     with pytest.raises(TraceError) as caught:
         dp.defn(one_line)(S)
-    assert caught.value.hint == "choose between values: dp.where(x > 0, value_if_true, value_if_false)" + REWRITE
+    assert caught.value.hint == "choose between values: return dp.where(x > 0, x, -x)" + REWRITE
 
 
 # -- numbers, lengths, iteration ------------------------------------------------------------------------------------

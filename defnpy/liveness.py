@@ -109,6 +109,7 @@ class Liveness:
     def __init__(self, body: list[ast.stmt]) -> None:
         scopes = [node for node in own_nodes(body) if isinstance(node, _SCOPES)]
         self.always = loaded(scopes)  # functions may read them whenever they are called
+        self.after: dict[int, set[str]] = {}  # by the identity of a statement: what is live after it
         self._jumps: dict[int, set[str]] = {}  # what is live where a break or continue leads
 
     def block(self, statements: list[ast.stmt], live: set[str]) -> set[str]:
@@ -118,6 +119,7 @@ class Liveness:
         return live
 
     def before(self, statement: ast.stmt, live: set[str]) -> set[str]:
+        self.after[id(statement)] = live
         if isinstance(statement, ast.If):
             both = self.block(statement.body, live) | self.block(statement.orelse, live)
             return both | loaded([statement.test])
