@@ -17,6 +17,7 @@ from typing import Literal, TypeGuard
 
 from .jumps import returns_as_jumps, without_jumps
 from .liveness import Liveness, escapes, loaded, own_nodes, stored
+from .source import definition
 
 __all__ = ["conditional", "elementwise", "flow"]
 
@@ -33,12 +34,12 @@ def flow(code: CodeType, line: int, column: int, kind: Callable[[str], Kind], sc
     kind: what a variable holds. scalar: whether the condition is one boolean; one with axes chooses element by element.
     Returns an empty string for what has no such form.
     """
-    definition = _definition(code)
-    if definition is None:
+    function = _definition(code)
+    if function is None:
         return ""
-    returns_as_jumps(definition.body)
-    found = _reached(definition.body, line, column)
-    return "\n".join(_Form(definition.body, kind, scalar).at(found) or []) if found is not None else ""
+    returns_as_jumps(function.body)
+    found = _reached(function.body, line, column)
+    return "\n".join(_Form(function.body, kind, scalar).at(found) or []) if found is not None else ""
 
 
 def conditional(filename: str, line: int, column: int) -> str:
@@ -60,11 +61,10 @@ def _module(filename: str) -> ast.Module:
 
 
 def _definition(code: CodeType) -> ast.FunctionDef | None:
-    for node in ast.walk(_module(code.co_filename)):
-        if isinstance(node, ast.FunctionDef) and node.name == code.co_name:
-            if min([node.lineno, *(d.lineno for d in node.decorator_list)]) == code.co_firstlineno:
-                return node
-    return None
+    try:
+        return definition(code)
+    except OSError:
+        return None
 
 
 def _holds(node: ast.expr, line: int, column: int) -> bool:

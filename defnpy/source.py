@@ -6,6 +6,8 @@ library's own; that costs a fraction of a microsecond. File, line and columns ar
 
 from __future__ import annotations
 
+import ast
+import inspect
 import linecache
 import os
 import sys
@@ -13,7 +15,7 @@ from functools import lru_cache
 from types import CodeType, FrameType
 from typing import NamedTuple
 
-__all__ = ["Location", "Position", "capture", "is_own", "quote", "variable"]
+__all__ = ["Location", "Position", "capture", "definition", "is_own", "quote", "variable"]
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _EXAMPLES = os.path.join(_PACKAGE, "train") + os.sep  # floor 9 is written as a user would write it
@@ -79,6 +81,22 @@ def variable(name: str) -> object:
     if frame is None:
         return None
     return frame.f_locals.get(name, frame.f_globals.get(name))
+
+
+def definition(code: CodeType) -> ast.FunctionDef | None:
+    """The ``def`` of a function in its source, with the lines and columns of the file, or None if another stands there.
+
+    Raises ``OSError`` where the source is not at hand.
+    """
+    lines, first = inspect.getsourcelines(code)
+    indented = lines[0][:1].isspace()
+    try:
+        tree = ast.parse("if 1:\n" * indented + "".join(lines))
+    except SyntaxError:
+        raise OSError("what stands there is no function") from None
+    ast.increment_lineno(tree, first - 1 - indented)
+    found = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name == code.co_name)
+    return next(found, None)
 
 
 def is_own(filename: str) -> bool:

@@ -22,6 +22,7 @@ from collections.abc import Callable, Sequence
 from types import CellType, CodeType, FunctionType
 from typing import Any, TypeGuard, TypeVar
 
+from .. import source
 from ..errors import TraceError
 from ..liveness import Liveness, escapes, loaded, own_nodes, parameters, stored
 from .flow import Flow
@@ -98,20 +99,15 @@ def _definition(function: FunctionType) -> ast.FunctionDef:
     """The function as its source has it, lines and columns as in the file, without what was evaluated already."""
     code = function.__code__
     try:
-        lines, first = inspect.getsourcelines(code)
-        indented = lines[0][:1].isspace()
-        tree = ast.parse("if 1:\n" * indented + "".join(lines))
-    except (OSError, SyntaxError):
+        definition = source.definition(code)
+    except OSError:
         raise _refused(
             f"the source of {function.__name__} is not at hand",
             "define it in a file or a notebook, or use dp.cond and dp.while_loop",
             code,
         ) from None
-    ast.increment_lineno(tree, first - 1 - indented)
-    found = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name == code.co_name]
-    if not found:
+    if definition is None:
         raise _refused(f"the source of {function.__name__} has changed since it was loaded", "load it anew", code)
-    definition = found[0]
     definition.decorator_list, definition.returns = [], None
     arguments = definition.args
     arguments.defaults, arguments.kw_defaults = [], [None] * len(arguments.kwonlyargs)
