@@ -16,7 +16,7 @@ class Explanation:
     """Made by ``f.explain(*args)``; prints as a text.
 
     traced: the graph as it was traced. passes: the name of each pass and its effect, as a diff (empty: no change).
-    steps: kernels, matrix products and calls (:class:`StepReport`); seconds: of each, if they were measured.
+    steps: kernels, matrix products, calls and guards (:class:`StepReport`); seconds: of each, if they were measured.
     memory: bytes of a call. values: what lies in memory between the steps or is computed again, and why
     (:class:`ValueReport`).
 
@@ -96,7 +96,7 @@ class Explanation:
         head = ["step", "kind", "bytes", "flops", "threads", "compiled"]
         rows = [head + (["time", "GB/s", "GFLOP/s"] if self.seconds else [])]
         for i, step in enumerate(self.steps):
-            counted = step.kind != "call"
+            counted = step.kind in ("kernel", "product")
             made = f"{step.seconds * 1e3:.1f} ms{', cached' if step.cached else ''}" if step.kind == "kernel" else ""
             what = step.kind if step.kind == "kernel" else f"{step.kind} {step.source}"
             row = [

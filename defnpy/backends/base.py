@@ -19,9 +19,10 @@ Array = np.ndarray[Any, Any]
 class StepReport:
     """What is known of one step of a compiled program.
 
-    kind: "kernel", "product" (a matrix product by BLAS) or "call" (the reference body of an op).
+    kind: "kernel", "product" (a matrix product by BLAS), "call" (the reference body of an op) or "guard" (a branch that
+    is mostly not taken: a look at its index, and it is compiled only where it is taken).
     name, source: as printed. lines: the user's lines it covers. threads: how many share it.
-    bytes: what it must move to and from memory; flops: operations on floats. Both are 0 for a call.
+    bytes: what it must move to and from memory; flops: operations on floats. Both are 0 for a call or a guard.
     seconds: the time to compile or load a kernel; cached: whether it came from the disk cache.
     """
 

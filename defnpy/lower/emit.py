@@ -33,6 +33,7 @@ from .kernel import (
     Term,
     affine,
     collapse,
+    folded_before_stored,
     identity,
     leaves_many_over,
     merged,
@@ -166,7 +167,8 @@ class _Emitter:
             body = self.blocks.pop()
             self.known.pop()
             if self.group.space[axis] != 1 and body:
-                self.blocks[axis].append(Loop(f"i{axis}", self._size(f"n{axis}", self.group.space[axis]), body))
+                size = self._size(f"n{axis}", self.group.space[axis])
+                self.blocks[axis] += folded_before_stored(f"i{axis}", size, body)
 
     def _size(self, name: str, value: int) -> str:
         self.sizes[name] = value

@@ -34,6 +34,7 @@ from ..ir.aval import Avals
 from ..ir.expr import Expr, Graph, is_open, topological
 from ..ops.mark import stop_grad
 from ..shapes import Shape
+from .guards import guards
 from .products import COPIED, arrange
 from .scalars import fits, source_of
 from .scatter import SCATTERS, operand_of
@@ -147,6 +148,7 @@ class Facts:
     """What is so of a graph, however it is cut.
 
     dynamic: the nodes of a size that only the running program knows. own: the calls that are kernels of their own.
+    guards: the calls that are mostly not made, and the operands that their results are then.
     kind: for each node, what is done with it. needed: those that must lie in memory: outputs, and what calls read.
     order: the nodes as calls need them, the rest at the end: what is computed late can join later loops.
     counts: how many elements the sums of the graph add up.
@@ -157,6 +159,7 @@ class Facts:
         self.dynamic = _dynamic(graph)
         scatters = {node for node in nodes if node.op.name in SCATTERS} - self.dynamic
         self.own = scatters | {node for node in nodes if node.op.graphs and fits(node)}
+        self.guards = guards(graph) if any(node.op.graphs for node in nodes) else {}
         self.kind = {node: self._kind(node) for node in nodes}
         self.needed = self._buffers(graph)
         self.gated = any(node.op.name == "after" for node in nodes)
@@ -186,7 +189,7 @@ class Facts:
 
     def _buffers(self, graph: Graph) -> set[Expr]:
         """Nodes that must lie in memory whatever the fusion: outputs, and what library calls read."""
-        needed = set(graph.outputs)
+        needed = {*graph.outputs, *[x for node, kept in self.guards.items() for x in (node.args[0], *kept)]}
         for node, kind in self.kind.items():
             if kind == "own":
                 needed.update(base for base in map(self.seen(node, ()), node.args) if base.op.name != "constant")

@@ -305,6 +305,23 @@ def _indices(body: list[Statement]) -> Iterator[Index]:
             yield statement.index
 
 
+def folded_before_stored(variable: str, size: str, body: list[Statement]) -> list[Statement]:
+    """A loop; what it folds into one place of a buffer all along is a variable of its own, and stored behind it."""
+    before: list[Statement] = []
+    inside: list[Statement] = []
+    behind: list[Statement] = []
+    for s in body:
+        along = [term.variable for term in s.index] if isinstance(s, FoldStore) else []
+        if isinstance(s, FoldStore) and all(re.fullmatch(r"i\d+", v) and v != variable for v in along):
+            name = f"{s.buffer}_total{variable[1:]}"
+            before.append(Set(name, identity(s.kind, s.dtype)))
+            inside.append(Fold(name, s.dtype, s.kind, s.value))
+            behind.append(FoldStore(s.buffer, s.index, s.dtype, s.kind, name))
+        else:
+            inside.append(s)
+    return [*before, Loop(variable, size, inside), *behind]
+
+
 def collapse(body: list[Statement], products: dict[str, tuple[str, ...]]) -> list[Statement]:
     """Merge loops that are perfectly nested and walk all their buffers as one flat range.
 

@@ -25,7 +25,7 @@ from .stream import Stream, stream
 from .threads import crew, share
 from .views import VIEWS, viewed
 
-__all__ = ["CallStep", "KernelStep", "ProductStep", "Program", "Temporary", "lower"]
+__all__ = ["CallStep", "GuardStep", "KernelStep", "ProductStep", "Program", "Temporary", "lower"]
 
 
 @dataclass
@@ -65,6 +65,18 @@ class CallStep:
 
 
 @dataclass
+class GuardStep:
+    """Go on if the index of ``node``, a ``cond``, says so; else write its results over their operands.
+
+    results: the ``item`` nodes that are used. operands: in whose memory these are.
+    """
+
+    node: Expr
+    results: list[Expr]
+    operands: list[Expr]
+
+
+@dataclass
 class Temporary:
     """A buffer of the program's own: elements, dtype, and where it lies in the arena (bytes)."""
 
@@ -78,14 +90,14 @@ class Temporary:
 class Program:
     """A flat list of steps.
 
-    names: what to call the value of a node. placed: nodes that a step computes. made: outputs that kernels and products
-    compute. donated: those of them that take the memory of an input, and which. temporaries: buffers in the arena,
-    ``arena`` bytes in all; library calls return arrays of their own.
+    names: what to call the value of a node; two have one name if they lie in the same memory. placed: nodes that a step
+    computes. made: outputs that kernels and products compute. donated: those of them that take the memory of an input,
+    and which. temporaries: buffers in the arena, ``arena`` bytes in all; library calls return arrays of their own.
     """
 
     graph: Graph
     names: dict[Expr, str]
-    steps: list[KernelStep | ProductStep | CallStep] = field(default_factory=list)
+    steps: list[KernelStep | ProductStep | CallStep | GuardStep] = field(default_factory=list)
     placed: set[Expr] = field(default_factory=set)
     made: list[Expr] = field(default_factory=list)
     donated: dict[Expr, Expr] = field(default_factory=dict)
@@ -125,12 +137,21 @@ def lower(graph: Graph, threads: int = 1, donated: Collection[int] = ()) -> Prog
     first: dict[Expr, int] = {}
     last: dict[Expr, int] = {}
     native: set[Expr] = set()  # results of calls that are steps of the program
+    memory: dict[Expr, Expr] = {}  # results of guards, and the nodes in whose memory they are
     outputs = set(graph.outputs)
     given = {graph.inputs[i] for i in donated} - outputs
     last_read = _last_reads(planned) if given else {}
     given &= last_read.keys()
     for number, item in enumerate(planned.items):
-        if isinstance(item, Call) and item.node not in planned.facts.own:
+        if isinstance(item, Call) and item.node in planned.facts.guards:
+            kept = planned.facts.guards[item.node]
+            operands = [kept[result.kwargs["index"]] for result in item.results]
+            for result, operand in zip(item.results, operands, strict=True):
+                memory[result] = memory.get(operand, operand)
+                names[result] = names[operand]
+            program.steps.append(GuardStep(item.node, item.results, operands))
+            written, read = [], [viewed(arg, VIEWS, planned.place) for arg in item.node.args]
+        elif isinstance(item, Call) and item.node not in planned.facts.own:
             found = product(item.node, planned.place) if item.node.op.family == "contraction" else None
             program.steps.append(
                 CallStep(item.node, item.results) if found is None else ProductStep(found, crew(found, threads))
@@ -178,7 +199,8 @@ def lower(graph: Graph, threads: int = 1, donated: Collection[int] = ()) -> Prog
             first.setdefault(node, number)
             last[node] = number
         for node in read:
-            last[node] = number
+            last[memory.get(node, node)] = number
+    outputs = {memory.get(node, node) for node in outputs}
     for node in first:
         calls = isinstance(planned.place[node], Call) and node not in native
         if calls:

@@ -20,8 +20,8 @@ from .linear import broadcast_to
 from .logic import logical_or, not_equal
 
 __all__ = [
-    "check", "drawn", "extended", "given", "has_tangent", "mask_flags", "needed", "parameters", "reached", "returned",
-    "selected", "silent", "traced", "whole_mask", "with_outputs", "without_unused", "zeros",
+    "check", "drawn", "extended", "given", "has_tangent", "mask_flags", "needed", "parameters", "passed_on", "reached",
+    "returned", "selected", "silent", "traced", "whole_mask", "with_outputs", "without_unused", "zeros",
 ]  # fmt: skip
 
 
@@ -73,6 +73,13 @@ def silent(graph: Graph) -> Graph:
             return trace.copy(node, args, with_subgraphs(node, silent))
 
         return trace.graph(graph.rebuild(inputs, visit))
+
+
+def passed_on(cond: Expr) -> tuple[Expr, ...]:
+    """The operands of a ``cond`` that its first branch returns, one for each result, if it does nothing else."""
+    first = cond.kwargs["branches"][0]
+    operands = dict(zip(first.inputs, cond.args[1:], strict=True))
+    return tuple([operands[x] for x in first.outputs]) if all(x in operands for x in first.outputs) else ()
 
 
 def check(what: str, graph: Graph, avals: Sequence[Aval]) -> None:

@@ -6,17 +6,19 @@ functions.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ..ir.expr import Expr, Graph, has_effect
-from ..ir.trace import Trace
+from ..ir.trace import Trace, tracing
 from ..ops.elementwise import where
 from ..ops.linear import reshape
 from ..ops.logic import less_equal
+from ..ops.subgraphs import passed_on
 from .patterns import fitted, number
 from .rewrite import Rule, rewrite, rule
 
-__all__ = ["decide"]
+__all__ = ["all_branches", "decide"]
 
 ELEMENTS = 256  # that all branches together may compute, rather than to ask which one is wanted
 
@@ -49,12 +51,26 @@ def chosen_value(trace: Trace, node: Expr) -> Any:
         return None
     if index.ndim == 0 and sum(map(_elements, branches)) > ELEMENTS:
         return None
-    results = [trace.inline(graph, x)[node.kwargs["index"]] for graph in branches]
-    chosen = results[-1]
+    if index.ndim > 0 and passed_on(cond) and any(map(_multiplies, branches)):
+        return None  # a look at the index is cheaper than products that are mostly for nothing
+    return fitted(_chosen(index, [trace.inline(graph, x)[node.kwargs["index"]] for graph in branches]), node)
+
+
+def all_branches(cond: Expr) -> Graph:
+    """The graph of a ``cond`` that computes all branches and chooses their results."""
+    with tracing() as trace:
+        index, *x = [trace.parameter(arg.aval, f"x{i}") for i, arg in enumerate(cond.args)]
+        results = [trace.inline(graph, x) for graph in cond.kwargs["branches"]]
+        return trace.graph([trace.lift(_chosen(index, row)) for row in zip(*results, strict=True)])
+
+
+def _chosen(index: Expr, results: Sequence[Expr]) -> Any:
+    """The result with the number ``index``, for each example its own."""
+    chosen: Any = results[-1]
     for i, result in reversed(list(enumerate(results[:-1]))):
         here = less_equal(index, index.dtype.type(i))
-        chosen = where(reshape(here, shape=(*index.shape, *(1,) * (node.ndim - index.ndim))), result, chosen)
-    return fitted(chosen, node)
+        chosen = where(reshape(here, shape=(*index.shape, *(1,) * (result.ndim - index.ndim))), result, chosen)
+    return chosen
 
 
 def _safe(graph: Graph, examples: bool) -> bool:
@@ -74,6 +90,10 @@ def _safe(graph: Graph, examples: bool) -> bool:
 
 def _elements(graph: Graph) -> int:
     return sum(node.size for node in graph.nodes() if node.op.family == "elementwise")
+
+
+def _multiplies(graph: Graph) -> bool:
+    return any(node.op.family == "contraction" for node in graph.nodes())
 
 
 RULES: tuple[Rule, ...] = (known_branch, chosen_value)

@@ -98,6 +98,10 @@ class Cotangent:
         both = lambda: _joined(logical_and, outer.alive, self.alive)  # noqa: E731
         return Cotangent(self.bare, both, None if masked else self._value, strict)
 
+    def clean(self) -> Cotangent:
+        """This one, if the bare elements are zero already where they are not alive."""
+        return Cotangent(self.bare, self._alive, self.bare, self.strict)
+
     @property
     def whole(self) -> Any:
         """The one boolean that decides on all elements, where a selection of the user's is by one; else None."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import functools
 from collections.abc import Callable, Container, Sequence
 from typing import Any, NamedTuple
@@ -14,7 +13,7 @@ from ..dtypes import bool_, cotangent_dtype
 from ..errors import GradientError
 from ..ir.aval import Aval, Avals
 from ..ir.expr import Expr, Graph, Value, topological
-from ..ir.op import CONSTANT, ITEM, Op
+from ..ir.op import ITEM, Op
 from ..ir.trace import Trace, aval_of, current, tracing
 from ..ops.convert import astype
 from ..ops.linear import broadcast_to
@@ -25,7 +24,6 @@ from .masks import is_moving, is_product, product_rule, spread, without_dead
 from .stage import REGISTER, by_position, is_tensor, keeps_tensors, operand, parameter_names, stage
 
 __all__ = [
-    "Guard",
     "Reverse",
     "ValueAndGrad",
     "backward",
@@ -36,18 +34,6 @@ __all__ = [
     "vjp_of",
     "zeros",
 ]
-
-
-class Guard(enum.Enum):
-    """Which operands of products are suspected below a ``where``, to be infinite or NaN where it does not look.
-
-    SPOILT: those that an op may have made so. DATA: also those that do not depend on what is differentiated. NONE:
-    where a rule is transposed, no cotangent comes from a function of the user's.
-    """
-
-    NONE = 0
-    SPOILT = 1
-    DATA = 2
 
 
 class ValueAndGrad(NamedTuple):
@@ -62,10 +48,11 @@ def backward(
     outputs: Sequence[Expr],
     cotangents: Sequence[Any],
     wrt: Sequence[Expr],
-    guard: Guard = Guard.DATA,
+    guard: bool = True,
 ) -> list[Any]:
     """The cotangents of ``wrt``, given those of ``outputs``; None for a node that the outputs do not depend on.
 
+    guard: whether products below a ``where`` leave out what is dead.
     All nodes belong to ``trace``, which is open; the new nodes are recorded in it, at the place in the user's code of
     the forward node that they come from.
     """
@@ -73,7 +60,7 @@ def backward(
 
 
 def _masked_backward(
-    trace: Trace, outputs: Sequence[Expr], cotangents: Sequence[Any], wrt: Sequence[Expr], guard: Guard
+    trace: Trace, outputs: Sequence[Expr], cotangents: Sequence[Any], wrt: Sequence[Expr], guard: bool = True
 ) -> list[Cotangent | None]:
     """:func:`backward`, with the masks."""
     order = topological(outputs)
@@ -115,7 +102,7 @@ def _pulled(
     active: Container[Expr],
     known: Callable[[], dict[Expr, Facts]],
     still: Callable[[], Container[Expr]],
-    guard: Guard,
+    guard: bool,
 ) -> list[Cotangent | None]:
     """The cotangents of a node's operands, before they are fitted to those. g: its own, several for several results."""
     op, x, params = node.op, node.args, node.kwargs
@@ -131,16 +118,15 @@ def _pulled(
     strict = any(part.strict for part in outer)
     ones = [part.whole for part in outer]
     one = bool(ones) and all(part is not None for part in ones)
-    # Its graphs compute masks, unless there is nothing in them, and before them, that could spoil a gradient.
-    own = not one and (op.name == "checkpoint" or (op.family == "control" and strict and node not in still()))
+    own = not one and (op.name == "checkpoint" or (op.family == "control" and strict))  # its graphs compute masks
     rule = functools.partial(op.vjp, **params, **context(op, Reverse(g if own else ())))
     if one or own or op.family == "control" or not outer or not all(part.masked for part in outer):
-        found = [None if part is None else Cotangent.of(part, node, own and strict) for part in rule(values, y, *x)]
-        return guarded(found, ones) if one else found
+        parts = [None if part is None else Cotangent.of(part, node, own and strict) for part in rule(values, y, *x)]
+        return guarded(parts, ones) if one else [part and part.clean() for part in parts] if own else parts
     alive = spread(node, outer)
     if is_product(op):
-        unsure = strict and any(_suspect(arg, active, still(), guard) for arg in x)
-        parts = product_rule(node, g, alive, [arg in active for arg in x]) if unsure else rule(values, y, *x)
+        wild = [arg not in still() for arg in x] if strict and guard else []
+        parts = product_rule(node, g, alive, [arg in active for arg in x], any(wild)) if wild else rule(values, y, *x)
         spoils = False
     else:
         spoils = not is_moving(op) and (strict or _may_spoil(node, known()))
@@ -179,7 +165,7 @@ def vjp_of(
             Cotangent(x) if strict is None else Cotangent(x, trace.parameter(Aval(x.shape, bool_), "alive"), x, strict)
             for x, strict in zip(g, flags, strict=True)
         ]
-        found = _masked_backward(trace, ends, masked, chosen, Guard.DATA if values else Guard.SPOILT)
+        found = _masked_backward(trace, ends, masked, chosen)
         parts = [zeros(x) if part is None else part.value for x, part in zip(chosen, found, strict=True)]
         if masks:
             parts += [
@@ -214,13 +200,6 @@ class Reverse:
 def context(op: Op, kind: Any) -> dict[str, Any]:
     """The keyword argument that the rules of ``op`` take beside its parameters."""
     return {"ctx": kind} if op.graphs else {}
-
-
-def _suspect(x: Expr, active: Container[Expr], still: Container[Expr], guard: Guard) -> bool:
-    """Whether an operand of a product below a ``where`` may be infinite or NaN, or have such a derivative."""
-    if x.dtype.kind != "f" or guard is Guard.NONE:
-        return False
-    return x not in still or (guard is Guard.DATA and x not in active and x.op is not CONSTANT)
 
 
 def _may_spoil(node: Expr, known: dict[Expr, Facts]) -> bool:

@@ -19,7 +19,7 @@ from ..ops.convert import cast
 from ..ops.linear import broadcast_to
 from ..source import quote
 from .cotangent import unbroadcast
-from .grad import Guard, Reverse, backward, context, zeros
+from .grad import Reverse, backward, context, zeros
 
 __all__ = ["Forward", "forward", "jvp_of"]
 
@@ -96,7 +96,7 @@ def _transposed(trace: Trace, node: Expr, results: Sequence[Expr], tangents: Seq
             if end is not None:
                 ends.append(inner.lift(end))
                 seeds.append(inner.lift(tangent))
-        found = dict(zip(moving, backward(inner, ends, seeds, list(g.values()), Guard.NONE), strict=True))
+        found = dict(zip(moving, backward(inner, ends, seeds, list(g.values()), guard=False), strict=True))
         reached = [y for y in moving if found[y] is not None]
         graph = inner.graph([inner.lift(found[y]) for y in reached])
         outside = [value for value, _ in inner.captured.values()]

@@ -118,42 +118,47 @@ def without_dead(node: Expr, y: Any, alive: Callable[[int], Any]) -> tuple[Any, 
 # -- products ----------------------------------------------------------------------------------------------------------
 
 
-def product_rule(node: Expr, g: Cotangent, alive: Callable[[int], Any], wanted: Sequence[bool]) -> list[Any]:
+def product_rule(
+    node: Expr, g: Cotangent, alive: Callable[[int], Any], wanted: Sequence[bool], wild: bool
+) -> list[Any]:
     """The rule of a product for a cotangent with a mask: no dead element meets one of an operand that is not finite.
 
-    What meets nothing that is alive is 0 in the operands, in derivatives of the rule too. So a product with zeros for
-    what is dead does it, as long as what is left of the operands is finite. If that is not so, and the result tells it,
-    the finite part is multiplied alone, and where something alive meets the rest the plain product stands.
+    wild: whether the derivative of an operand may be infinite. Then what meets nothing that is alive is 0 in the
+    operands, in derivatives of the rule too.
+
+    A product with zeros for what is dead does it, as long as the operands are finite, which the result tells. A guard
+    stands behind that (see ``lower/guards.py``): if they are not, the finite part is multiplied alone, and where
+    something alive meets the rest the plain product stays.
     """
     dtype = cotangent_dtype(node.dtype)
-    assert dtype is not None and node.op.vjp is not None
+    trace = current()
+    assert dtype is not None and trace is not None and node.op.vjp is not None
     rule = functools.partial(node.op.vjp, **node.kwargs)
-    operands = [where(alive(i), x, 0) for i, x in enumerate(node.args)]
+    operands = [trace.lift(where(alive(i), x, 0) if wild else x) for i, x in enumerate(node.args)]
     if node.size <= sum(x.size for x in operands):
-        finite = all_(logical_or(isfinite(node), logical_not(_whole(g))))
+        finite = all_(logical_or(isfinite(node), logical_not(_whole(g))) if wild else isfinite(node))
     else:
         finite = functools.reduce(logical_and, [all_(isfinite(x)) for x in operands])
-    trace = current()
-    assert trace is not None
-    values = [trace.lift(x) for x in (g.value, *operands, g.alive)]
+    plain = [
+        trace.lift(cast(part, dtype)) if wants else None
+        for part, wants in zip(rule(g.value, None, *operands), wanted, strict=True)
+    ]
+    kept = [part for part in plain if part is not None]
+    given = [*kept, *map(trace.lift, (g.value, *operands, g.alive))]
 
-    def branch(parts: Callable[..., Sequence[Any]]) -> Graph:
+    def branch(results: Callable[..., Sequence[Any]]) -> Graph:
         with tracing() as inner:
-            x = [inner.parameter(v.aval, name) for v, name in zip(values, ("g", "left", "right", "alive"), strict=True)]
-            found = [part for part, wants in zip(parts(*x), wanted, strict=True) if wants]
-            return inner.graph([cast(inner.lift(part), dtype) for part in found])
+            x = [inner.parameter(value.aval, f"x{i}") for i, value in enumerate(given)]
+            return inner.graph([inner.lift(result) for result in results(x[: len(kept)], *x[len(kept) :])])
 
-    def plain(g: Any, left: Any, right: Any, alive: Any) -> Sequence[Any]:
-        return rule(g, None, left, right)
-
-    def exact(g: Any, left: Any, right: Any, alive: Any) -> Sequence[Any]:
+    def exact(parts: Sequence[Any], g: Any, left: Any, right: Any, alive: Any) -> Sequence[Any]:
         finite = [isfinite(x) for x in (left, right)]
         clean = rule(g, None, *[where(f, x, 0) for f, x in zip(finite, (left, right), strict=True)])
         met = broadcast_to(cast(alive, dtype), shape=g.shape)
         meetings = rule(met, None, *[cast(logical_not(f), dtype) for f in finite])
-        pairs = zip(rule(g, None, left, right), meetings, clean, strict=True)
-        return [where(greater(count, 0), spoilt, part) for spoilt, count, part in pairs]
+        found = [pair for pair, wants in zip(zip(meetings, clean, strict=True), wanted, strict=True) if wants]
+        return [where(greater(n, 0), part, own) for part, (n, own) in zip(parts, found, strict=True)]
 
     index = where(finite, DEFAULT_INT.type(0), DEFAULT_INT.type(1))
-    found = iter(cond(index, *values, branches=(branch(plain), branch(exact))))
-    return [next(found) if wants else None for wants in wanted]
+    found = iter(cond(index, *given, branches=(branch(lambda parts, *x: parts), branch(exact))))
+    return [None if part is None else next(found) for part in plain]

@@ -238,7 +238,7 @@ def test_a_system_without_more_threads(monkeypatch: pytest.MonkeyPatch) -> None:
         asked.append(arg)
         return entry.start(arg) if len(asked) == 1 else 11  # EAGAIN
 
-    monkeypatch.setattr(native, "_entry", native._Entry(entry.run, start))
+    monkeypatch.setattr(native, "_entry", native._Entry(entry.run, entry.guard, start))
     with dp.config(threads=6, backend="cpu"):
         f = dp.defn(lambda x: dp.tanh(x) * 3)
         np.testing.assert_array_equal(f(LARGE), on(1, f, LARGE)[0])

@@ -16,7 +16,7 @@ from ...errors import IndexingError, Mismatch
 from ...ir.evaluate import located
 from ...ir.expr import Expr, Graph
 from ...lower.emit import FAILED
-from ...lower.program import KernelStep, ProductStep, Program, lower
+from ...lower.program import GuardStep, KernelStep, ProductStep, Program, lower
 from ...lower.recompute import reasons
 from ...lower.work import kernel_work, product_work
 from ...shapes import size
@@ -47,6 +47,7 @@ class CpuExecutable:
     """A compiled program. Each thread that runs it at the same time gets memory of its own.
 
     is_native: whether it runs without Python and each output is an array that was made for it, as bodies of loops need.
+    may_stop: whether it has guards.
     """
 
     def __init__(self, program: Program, build: Callable[[Graph], CpuExecutable]) -> None:
@@ -58,13 +59,14 @@ class CpuExecutable:
         taken = program.donated
         self._donated = [(i, number[taken[node]]) for i, node in enumerate(program.made) if node in taken]
         self._plain = len(linked.segments) == 1 and linked.segments[0].call is None
-        place = {node: i for i, node in enumerate(program.made)}
-        outputs = program.graph.outputs
+        place = {program.names[node]: i for i, node in enumerate(program.made)}
+        outputs = [program.names[node] for node in program.graph.outputs]
         # Mostly every output is an array that was made for it, in order.
-        places = [place.get(node) for node in outputs]
+        places = [place.get(name) for name in outputs]
         self._as_made = self._plain and places == list(range(len(program.made)))
         self.is_native = self._plain and None not in places and len(set(places)) == len(places)
-        self._slots = [linked.slots[program.names[node]] for node in outputs]
+        self.may_stop = any(isinstance(step, GuardStep) for step in program.steps)
+        self._slots = [linked.slots[name] for name in outputs]
         self._frames: list[Frame] = []
         self._bare: list[Frame] = []
 
@@ -91,9 +93,9 @@ class CpuExecutable:
         """See :meth:`borrowed`."""
         self._bare.append(frame)
 
-    def fail(self, frame: Frame, status: int) -> None:
-        """Raise the error behind the status of a run."""
-        self._fail(frame, 0, status)
+    def resume(self, frame: Frame, status: int) -> None:
+        """Do what a run stopped for, and the rest of it; or raise the error."""
+        self._resume(frame, 0, status)
 
     # -- as a program ----------------------------------------------------------------------------------------------
 
@@ -110,7 +112,7 @@ class CpuExecutable:
                 return self._with_calls(given, made, frame)
             status = self._run(frame.addresses[0], id(given), id(made))
             if status:
-                self._fail(frame, 0, status)
+                self._resume(frame, 0, status)
         finally:
             self._frames.append(frame)
         return made if self._as_made else self._returned([*given, *made])
@@ -138,7 +140,7 @@ class CpuExecutable:
             if segment.steps:
                 status = self._run(address, id(given), id(made))
                 if status:
-                    self._fail(frame, number, status)
+                    self._resume(frame, number, status)
             look(segment, arrays)
             if segment.call is not None:
                 for slot, array in zip(segment.results, segment.call(arrays), strict=True):
@@ -155,18 +157,29 @@ class CpuExecutable:
             seen.add(slot)
         return result
 
-    def _fail(self, frame: Frame, segment: int, status: int) -> None:
-        """Raise the error of a bounds check."""
-        number = (status >> 32) - 1
+    def _resume(self, frame: Frame, segment: int, status: int) -> None:
+        """Go on where a step of a segment stopped."""
+        number = -1
+        while status:
+            number += status >> 32
+            source = self._linked.segments[segment].sources[number]
+            if not isinstance(source, GuardStep):
+                self._fail(frame, segment, number, status & 0xFFFFFFFF)
+            else:
+                self._linked.mend(source, frame.slots)
+            status = self._run(frame.behind(segment, number), id(_NOTHING), id(_NOTHING))
+
+    def _fail(self, frame: Frame, segment: int, number: int, status: int) -> None:
+        """Raise the error of a bounds check. status: the kernel's."""
         step, source = self._linked.segments[segment].steps[number], self._linked.segments[segment].sources[number]
         assert isinstance(source, KernelStep)
         if step.threads > 1:
             # Several threads may have failed at once. On one the step fails at the first bad index.
             alone = native.Launch(native.Steps([replace(step, threads=1)]), frame.slots, 0, 0)
-            status = self._run(alone.address, id(_NOTHING), id(_NOTHING))
+            status = self._run(alone.address, id(_NOTHING), id(_NOTHING)) & 0xFFFFFFFF
         name = next(n for n in source.scratch if n.endswith(FAILED))
         failed = frame.temporaries[self._linked.slots[name] - self._linked.first_temporary].reshape(-1)[0]
-        node, axis = source.emitted.checks[(status & 0xFFFFFFFF) - 1]
+        node, axis = source.emitted.checks[status - 1]
         axes = node.kwargs["axes"]
         position = node.args[axes.index(axis) - len(axes)]  # the indices are the last operands
         index = int(failed.astype(position.dtype))  # an unsigned index was kept as its bits
@@ -211,6 +224,9 @@ class CpuExecutable:
                 report = StepReport(
                     "product", names[product.node], text, _lines(product.node), step.threads, moved, flops
                 )
+            elif isinstance(step, GuardStep):
+                asked = f"if {names[step.node.args[0]]} > 0"
+                report = StepReport("guard", names[step.node], asked, _lines(step.node))
             else:
                 report = StepReport("call", names[step.node], step.node.op.name, _lines(step.node))
             reports.append(report)

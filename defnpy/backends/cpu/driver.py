@@ -11,7 +11,7 @@ from ... import shapes
 from ...ir.aval import Avals
 from ...ir.expr import Expr
 from ...lower.fuse import VIEWS
-from ...lower.program import CallStep, KernelStep, Program
+from ...lower.program import CallStep, GuardStep, KernelStep, Program
 from ...ops.contract import free_axes
 from .dialect import number
 
@@ -44,6 +44,8 @@ class _Printer:
                 self._launch(step)
             elif isinstance(step, CallStep):
                 self._call(step)
+            elif isinstance(step, GuardStep):
+                self._guard(step)
             else:
                 self._product(step.product.node)
         returned: list[str] = []
@@ -71,11 +73,19 @@ class _Printer:
         call = f"{emitted.kernel.name}({', '.join(arguments)})"
         self.lines.append(f"assert {call} == 0, 'an index is out of bounds'" if emitted.kernel.checks else call)
 
-    def _call(self, step: CallStep) -> None:
-        node = step.node
+    def _guard(self, step: GuardStep) -> None:
+        self.lines.append(f"if np.any({self._view(step.node.args[0])} > 0):  # mostly not")
+        self.lines.append(f"    found = {self._called(step.node)}  # of defnpy's reference")
+        for item, operand in zip(step.results, step.operands, strict=True):
+            self.lines.append(f"    {self.name(operand)}[...] = found[{item.kwargs['index']}]")
+
+    def _called(self, node: Expr) -> str:
         arguments = ", ".join(self._view(arg) for arg in node.args)
         params = "".join(f", {k}={v!r}" for k, v in node.params if k not in node.op.graphs)
-        call = f"{node.op.name}({arguments}{params})"
+        return f"{node.op.name}({arguments}{params})"
+
+    def _call(self, step: CallStep) -> None:
+        node, call = step.node, self._called(step.node)
         if not isinstance(node.aval, Avals):
             self.lines.append(f"{self.name(node)} = np.array({call}, order='C')  # of defnpy's reference")
             return

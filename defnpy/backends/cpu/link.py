@@ -1,11 +1,15 @@
 """A program linked to this machine: native steps in a row, with the library calls between them.
 
+A step may stop the program: a guard whose index says so, or a kernel that met an index out of bounds. What a guard asks
+for is done from Python then, on the memory of the frame, and the steps behind it go on.
+
 Every value in memory has a slot: the arguments, the outputs, the temporaries, the results of library calls. A step
 names the slots of its buffers; a frame holds the addresses in the slots during one call.
 """
 
 from __future__ import annotations
 
+import ctypes
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -19,13 +23,30 @@ from ...ir.evaluate import located
 from ...ir.expr import Expr
 from ...lower.fuse import VIEWS
 from ...lower.memory import ALIGNMENT
-from ...lower.program import CallStep, KernelStep, ProductStep, Program
+from ...lower.program import CallStep, GuardStep, KernelStep, ProductStep, Program
+from ...shapes import size
 from ..base import Array
 from . import blas, loops, native
 from .compile import Function, functions
 from .native import Launch, Step, Steps
 
 __all__ = ["Frame", "Linked", "Segment"]
+
+
+class _Memory:
+    """The arrays in the slots of a frame, seen at their addresses."""
+
+    def __init__(self, slots: Array, stored: dict[int, Expr]) -> None:
+        self._slots, self._stored = slots, stored
+
+    def __getitem__(self, slot: int) -> Array:
+        node = self._stored[slot]
+        count = size(node.shape) * node.dtype.itemsize
+        memory = (ctypes.c_char * count).from_address(int(self._slots[slot]))
+        return np.ndarray(node.shape, node.dtype, memoryview(memory))
+
+
+Slots = list[Any] | _Memory
 
 
 @dataclass
@@ -37,8 +58,8 @@ class Segment:
     """
 
     steps: list[Step] = field(default_factory=list)
-    sources: list[KernelStep | ProductStep] = field(default_factory=list)
-    call: Callable[[list[Any]], list[Array]] | None = None
+    sources: list[KernelStep | ProductStep | GuardStep] = field(default_factory=list)
+    call: Callable[[Slots], list[Array]] | None = None
     results: list[int] = field(default_factory=list)
 
 
@@ -71,15 +92,18 @@ class Linked:
                 segment.call = self._library_call(step)
                 segment.results = [self.slots[names[node]] for node in step.results]
                 self.segments.append(Segment())
-            elif isinstance(step, KernelStep):
+                continue
+            if isinstance(step, KernelStep):
                 segment.steps.append(self._launch(step, address[id(step)].address))
-                segment.sources.append(step)
+            elif isinstance(step, GuardStep):
+                segment.steps.append(self._guard(step))
             else:
                 segment.steps.append(self._product(step))
-                segment.sources.append(step)
+            segment.sources.append(step)
         if len(self.segments) > 1 and not self.segments[-1].steps:
             self.segments.pop()
         self.tables = [Steps(segment.steps) for segment in self.segments]
+        self._mending: dict[Expr, Callable[..., Sequence[Array]]] = {}
 
     def _launch(self, step: KernelStep, address: int) -> Step:
         scratch, buffers, strides = iter(step.scratch), [], []
@@ -102,9 +126,30 @@ class Linked:
         buffers = [self.slots[self.program.names[n]] for n in (product.left.base, product.right.base, product.node)]
         return Step(blas.gemm(product.node.dtype), buffers, sizes, extent, step.threads, grain, parts=parts)
 
+    def _guard(self, step: GuardStep) -> Step:
+        index = step.node.args[0]
+        return Step(native.guard(), [self.slots[self.program.names[index]]], [], index.size, 1, 1)
+
+    @functools.cached_property
+    def _stored(self) -> dict[int, Expr]:
+        """What lies in the slots of the arguments and of what steps compute."""
+        names = self.program.names
+        known = [x for x in (*self.program.graph.inputs, *self.program.placed) if x in names]
+        return {self.slots[names[x]]: x for x in known if names[x] in self.slots}
+
+    def mend(self, step: GuardStep, slots: Array) -> None:
+        """What a guard stopped for: the results of its node, over the operands that they are by default."""
+        node, memory = step.node, _Memory(slots, self._stored)
+        if node not in self._mending:
+            self._mending[node] = loops.otherwise(node, self._build)
+        with np.errstate(all="ignore"):
+            found = self._mending[node](*[self._viewer(x)(memory) for x in node.args])
+        for item, operand in zip(step.results, step.operands, strict=True):
+            memory[self.slots[self.program.names[operand]]][...] = found[item.kwargs["index"]]
+
     # -- library calls ---------------------------------------------------------------------------------------------
 
-    def _library_call(self, step: CallStep) -> Callable[[list[Any]], list[Array]]:
+    def _library_call(self, step: CallStep) -> Callable[[Slots], list[Array]]:
         """The reference body of a node, on arrays by slot; its errors name the user's line."""
         node, params = step.node, step.node.kwargs
         operands = [self._viewer(arg) for arg in node.args]
@@ -115,7 +160,7 @@ class Linked:
             self.parts[node] = loops.parts_of(node, self._build)
             body = loops.runner(node, self.parts[node])
 
-        def call(arrays: list[Any]) -> list[Array]:
+        def call(arrays: Slots) -> list[Array]:
             values = [operand(arrays) for operand in operands]
             try:
                 with np.errstate(all="ignore"):
@@ -127,7 +172,7 @@ class Linked:
 
         return call
 
-    def _viewer(self, node: Expr) -> Callable[[list[Any]], Any]:
+    def _viewer(self, node: Expr) -> Callable[[Slots], Any]:
         """How to see ``node`` in the arrays by slot."""
         if node.op.name == "constant":
             number = np.asarray(node.kwargs["value"].value)
@@ -171,3 +216,12 @@ class Frame:
         given, made = (0, 0) if bare else (linked.inputs, len(linked.made))
         self._launches = [Launch(table, self.slots, given, made) for table in linked.tables]
         self.addresses = [call.address for call in self._launches]
+        self._linked = linked
+        self._behind: dict[tuple[int, int], Launch] = {}
+
+    def behind(self, segment: int, number: int) -> int:
+        """The address of the launch of the steps behind a step of a segment, on the slots as they are."""
+        if (segment, number) not in self._behind:
+            rest = Steps(self._linked.segments[segment].steps[number + 1 :])
+            self._behind[segment, number] = Launch(rest, self.slots, 0, 0)
+        return self._behind[segment, number].address

@@ -16,13 +16,14 @@ import numpy as np
 
 from ...ir.expr import Expr, Graph, subgraphs
 from ...ops.mark import stop_grad
+from ...passes.branches import all_branches
 from ...shapes import DYNAMIC
 from ..base import Array
 from . import native
 from .compile import Source, machine_code
 from .machine import words
 
-__all__ = ["parts_of", "runner"]
+__all__ = ["otherwise", "parts_of", "runner"]
 
 _LOOP = {"run": "ptr", "nothing": "ptr", "test": "ptr", "truth": "ptr", "body": "ptr", "movers": "ptr", "many": "i64",
          "first": "i64", "limit": "i64", "failed": "i64"}  # fmt: skip
@@ -129,6 +130,21 @@ def runner(node: Expr, parts: dict[str, Any]) -> Callable[..., Sequence[Array]]:
     return loop.natively if loop.native else loop.in_python
 
 
+def otherwise(node: Expr, build: Build) -> Callable[..., Sequence[Array]]:
+    """A function of the operands' arrays that gives the results of a ``cond`` whose first branch is not the one that is
+    chosen. What it needs is compiled when it is called."""
+    branches = [*node.kwargs["branches"]]
+    every = node.args[0].ndim > 0
+    made = functools.cache(lambda i: build(separate(all_branches(node) if every else branches[i])))
+
+    def run(*x: Any) -> Sequence[Array]:
+        given = [_whole(a) for a in x]
+        found: Sequence[Array] = made(0)(given) if every else made(min(int(given[0]), len(branches) - 1))(given[1:])
+        return found
+
+    return run
+
+
 def _branch(node: Expr, branches: list[Any], index: Any, *x: Any) -> Sequence[Array]:
     if index.ndim:
         found: Sequence[Array] = node.op.body(index, *x, **node.kwargs)
@@ -156,7 +172,8 @@ class _Loop:
         graph = params["body"]
         self.inputs = [(n.shape, n.dtype) for n in graph.inputs]
         self.outputs = [(n.shape, n.dtype) for n in graph.outputs]
-        self.native = all(part is None or part.is_native for part in (self.body, self.test))
+        # A stopped body ends its iteration; behind a stopped test the body would be missing.
+        self.native = self.body.is_native and (self.test is None or (self.test.is_native and not self.test.may_stop))
 
     def _operands(self, x: Sequence[Any]) -> tuple[int, list[Array]]:
         """How many iterations are known to be done, and what the body takes."""
@@ -228,10 +245,11 @@ class _Loop:
             movers = np.array(self._movers(carry, operands[k : k + m], made, rows, frames), np.int64)
             state[5], state[6] = movers.ctypes.data, len(movers)
             state[8] = rows if growing else count
-            status = run(state.ctypes.data)
-            if status:
-                failed = 0 if state[9] else 1
-                [part for part in (self.body, self.test) if part is not None][failed].fail(frames[failed], status)
+            while status := run(state.ctypes.data):
+                stopped = 0 if state[9] else 1
+                [part for part in (self.body, self.test) if part is not None][stopped].resume(frames[stopped], status)
+                state[7] += 1  # the rest of this iteration is done
+                state[9] = 0
             done = int(state[7])
             if not growing or done < rows:
                 break

@@ -27,7 +27,7 @@ from .compile import Source, machine_code
 from .machine import words
 from .parts import PARTS, STEP
 
-__all__ = ["Launch", "Pool", "Step", "Steps", "pool", "run", "source", "threaded"]
+__all__ = ["Launch", "Pool", "Step", "Steps", "guard", "pool", "run", "source", "threaded"]
 
 # What the native entry reads of a frame, word by word; most: the buffers of the step that has most.
 _FRAME = {"steps": "ptr", "count": "i64", "slots": "ptr", "given": "i64", "made": "i64", "pool": "ptr", "most": "i64"}
@@ -51,8 +51,8 @@ def _addresses(*fields: str) -> str:
 
 def source() -> Source:
     """The module."""
-    text = PARTS + (_threads() if threaded() else _ALONE) + _steps()
-    return Source(text, ("run", "start") if threaded() else ("run",))
+    text = PARTS + (_threads() if threaded() else _ALONE) + _steps() + _GUARD
+    return Source(text, ("run", "guard", "start") if threaded() else ("run", "guard"))
 
 
 def threaded() -> bool:
@@ -213,6 +213,32 @@ end:
 """
 
 
+_GUARD = """
+; A step that stops the program where one of the integers in its buffer is positive.
+define i32 @guard(ptr %buffers, ptr %sizes, i64 %first, i64 %last, i64 %thread) {
+entry:
+  %indices = load ptr, ptr %buffers
+  br label %head
+head:
+  %i = phi i64 [ %first, %entry ], [ %i1, %next ]
+  %some = icmp slt i64 %i, %last
+  br i1 %some, label %look, label %end
+look:
+  %at = getelementptr i64, ptr %indices, i64 %i
+  %index = load i64, ptr %at
+  %chosen = icmp sgt i64 %index, 0
+  br i1 %chosen, label %stop, label %next
+next:
+  %i1 = add i64 %i, 1
+  br label %head
+stop:
+  ret i32 1
+end:
+  ret i32 0
+}
+"""
+
+
 def _steps() -> str:
     """The entry. A list of CPython keeps the pointer to its items before its last word, an array the address of its
     elements right behind the header that every object has."""
@@ -239,7 +265,8 @@ end:
   ret void
 }}
 
-; Run the steps of a frame on the arrays of two lists. The result is 0, or the failed step's number + 1 and its status.
+; Run the steps of a frame on the arrays of two lists. The result is 0, or the number + 1 and the status of the step
+; that stopped.
 define i64 @run(ptr %frame, ptr %inputs, ptr %outputs) {{
 entry:
 {words("frame", _FRAME)}
@@ -298,6 +325,7 @@ end:
 @dataclass(frozen=True)
 class _Entry:
     run: Any
+    guard: int
     start: Any
 
 
@@ -311,16 +339,21 @@ def _native() -> _Entry:
     global _entry
     with _lock:
         if _entry is None:
-            run_at, *start_at = machine_code(source())
+            run_at, guard_at, *start_at = machine_code(source())
             signature = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
             begin = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)
-            _entry = _Entry(signature(run_at), begin(start_at[0]) if start_at else None)
+            _entry = _Entry(signature(run_at), guard_at, begin(start_at[0]) if start_at else None)
         return _entry
 
 
 def run() -> Any:
     """The native function ``run(frame, id(inputs), id(outputs))``; both are lists of NumPy arrays."""
     return _native().run
+
+
+def guard() -> int:
+    """The address of a step that stops where one of the integers in its only buffer is positive."""
+    return _native().guard
 
 
 class Pool:
