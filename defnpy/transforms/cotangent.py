@@ -7,9 +7,9 @@ where it arrives the selection is made: after the arithmetic, not before it. Tha
 since the mask is the user's own condition and not the question whether the cotangent is zero.
 
 A selection is recognized by what a rule returns: ``where(condition, part, 0)`` or ``where(condition, 0, part)``. It is
-made by where, relu, clip, maximum, minimum, max and min. Below a ``where`` of the user's every elementwise op is
-guarded, so that even arguments may be NaN where it does not look; below the others, which are everywhere in networks,
-and a ``where(x > 0, x, 0)`` is one of them, only an op that may make inf or NaN of finite arguments (``finite.py``).
+made by where, relu, clip, maximum, minimum, max and min. Below a ``where`` of the user's every op is guarded, so that
+even arguments may be NaN where it does not look; below the others, which are everywhere in networks, only an op that
+may make inf or NaN of finite arguments (``finite.py``).
 Where the condition of a ``where`` is one boolean, it masks what comes out of any op; how a condition by element goes
 through an op that mixes elements, says ``masks.py``.
 """
@@ -29,7 +29,8 @@ from ..ir.op import CONSTANT, Op
 from ..ops.convert import astype, cast
 from ..ops.elementwise import where
 from ..ops.linear import broadcast_to, flip, permute_dims, reshape, slice_, sum_
-from ..ops.logic import greater, greater_equal, less, less_equal, logical_and, logical_not, logical_or
+from ..ops.logic import logical_and, logical_not, logical_or
+from ..ops.mark import stop_grad
 from ..ops.reduce import any_
 
 __all__ = ["Cotangent", "guarded", "unbroadcast"]
@@ -58,11 +59,10 @@ class Cotangent:
         """What the rule of a node returned, a selection or not; one of a ``where`` is strict in any case."""
         if isinstance(part, Expr) and part.op is where:
             condition, x, y = part.args
+            strict = strict or node.op is where
             if _is_zero(y):
-                strict = strict or (node.op is where and not _asks(node.args[0], node.args[1]))
                 return cls(_whole(x, part.shape), condition, part, strict)
             if _is_zero(x):
-                strict = strict or (node.op is where and not _asks(node.args[0], node.args[2]))
                 return cls(_whole(y, part.shape), lambda: logical_not(condition), part, strict)
         return cls(part)
 
@@ -99,8 +99,11 @@ class Cotangent:
         return Cotangent(self.bare, both, None if masked else self._value, strict)
 
     def clean(self) -> Cotangent:
-        """This one, if the bare elements are zero already where they are not alive."""
-        return Cotangent(self.bare, self._alive, self.bare, self.strict)
+        """This one, if the bare elements are zero already where they are not alive: that they are it whatever happens
+        is all that is left to say, for a second derivative."""
+        if not self.masked:
+            return self
+        return Cotangent(self.bare, self._alive, where(self.alive, self.bare, stop_grad(self.bare)), self.strict)
 
     @property
     def whole(self) -> Any:
@@ -155,15 +158,6 @@ def unbroadcast(part: Any, arg: Expr) -> Any:
         axes = shapes.broadcast_axes(arg.shape, part.shape)
         part = reshape(sum_(part, axis=axes), shape=arg.shape) if axes else reshape(part, shape=arg.shape)
     return cast(part, dtype)
-
-
-def _asks(condition: Expr, x: Expr) -> bool:
-    """Whether a condition is x > number, or its like: then ``where(x > 0, x, 0)`` is a relu."""
-    return (
-        condition.op in (greater, greater_equal, less, less_equal)
-        and any(arg is x for arg in condition.args)
-        and any(arg.op is CONSTANT and np.isfinite(arg.kwargs["value"].value) for arg in condition.args)
-    )
 
 
 _MOVES = (broadcast_to, flip, permute_dims, reshape, slice_)

@@ -26,6 +26,7 @@ from ..ops.gather import scatter_add, scatter_set
 from ..ops.linalg import solve, triangular_solve
 from ..ops.linear import broadcast_to, permute_dims, reshape, restore, sum_
 from ..ops.logic import greater, isfinite, logical_and, logical_not, logical_or, not_equal
+from ..ops.mark import stop_grad
 from ..ops.reduce import all_, any_
 from ..ops.sort import sort_
 from .cotangent import Cotangent
@@ -123,8 +124,8 @@ def product_rule(
 ) -> list[Any]:
     """The rule of a product for a cotangent with a mask: no dead element meets one of an operand that is not finite.
 
-    wild: whether the derivative of an operand may be infinite. Then what meets nothing that is alive is 0 in the
-    operands, in derivatives of the rule too.
+    wild: whether an op may have made an operand infinite or NaN. Then what meets nothing that is alive is 0 in the
+    operands. If not, it stays, which costs nothing, but has no derivative.
 
     A product with zeros for what is dead does it, as long as the operands are finite, which the result tells. A guard
     stands behind that (see ``lower/guards.py``): if they are not, the finite part is multiplied alone, and where
@@ -134,7 +135,7 @@ def product_rule(
     trace = current()
     assert dtype is not None and trace is not None and node.op.vjp is not None
     rule = functools.partial(node.op.vjp, **node.kwargs)
-    operands = [trace.lift(where(alive(i), x, 0) if wild else x) for i, x in enumerate(node.args)]
+    operands = [trace.lift(where(alive(i), x, 0 if wild else stop_grad(x))) for i, x in enumerate(node.args)]
     if node.size <= sum(x.size for x in operands):
         finite = all_(logical_or(isfinite(node), logical_not(_whole(g))) if wild else isfinite(node))
     else:

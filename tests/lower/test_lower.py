@@ -8,7 +8,7 @@ import pytest
 import defnpy as dp
 from defnpy.ir.op import REGISTRY
 from defnpy.lower.fuse import Call, Group, schedule
-from defnpy.lower.kernel import Loop, walk
+from defnpy.lower.kernel import FoldStore, Loop, walk
 from defnpy.lower.program import CallStep, KernelStep, ProductStep, lower
 from defnpy.passes.pipeline import optimize
 
@@ -84,6 +84,27 @@ def test_an_expensive_value_that_two_passes_need_is_spilled_a_cheap_one_is_not()
 
     assert len(rows(lambda x: dp.softmax(x))) == 1
     assert rows(lambda x: (x * 2) / dp.sum(x * 2, axis=1, keepdims=True)) == []
+
+
+def test_what_a_loop_folds_into_one_element_is_stored_behind_it():
+    """A sum of everything takes the total, so that sums of rows go into a buffer: not element by element."""
+
+    def sums(x):
+        return dp.sum(x), dp.sum(x, axis=1), dp.sum(x, axis=0), dp.max(x, axis=1)
+
+    (step,) = program(sums, X).steps
+
+    def stored(body, along):
+        for statement in body:
+            if isinstance(statement, Loop):
+                yield from stored(statement.body, [*along, statement.variable])
+            elif isinstance(statement, FoldStore):
+                yield len(statement.index), along
+
+    assert sorted(stored(step.emitted.kernel.body, [])) == [(1, ["i0"]), (1, ["i0"]), (1, ["i0", "i1"])]
+    x = np.arange(30.0, dtype=np.float32).reshape(6, 5) - 9
+    for found, expected in zip(dp.defn(sums, backend="cpu")(x), sums(dp.asarray(x)), strict=True):
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_memory_of_dead_values_is_used_again():
