@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from .liveness import escapes, own_nodes
 
-__all__ = ["WithoutJumps", "returns_as_jumps", "without_jumps"]
+__all__ = ["WithoutJumps", "assigns", "conditional", "returns_as_jumps", "without_jumps"]
 
 _JUMPS = (ast.Break, ast.Continue)
 
@@ -29,20 +29,21 @@ def without_jumps(test: ast.expr, body: list[ast.stmt], running: str) -> Without
     """
     first = body[0] if body else None
     if isinstance(first, ast.If) and len(first.body) == 1 and isinstance(first.body[0], ast.Break):
-        rest = _conditional([*first.orelse, *body[1:]], running)
-        if rest is not None and not _assigns(rest, running):
+        rest = conditional([*first.orelse, *body[1:]], running)
+        if rest is not None and not assigns(rest, running):
             stay = _negated(first.test)
             return WithoutJumps(stay if _always(test) else _both(test, stay), rest, False)
-    made = _conditional(body, running)
+    made = conditional(body, running)
     if made is None or made is body:
         return WithoutJumps(test, body, False) if made is body else None
-    if not _assigns(made, running):
+    if not assigns(made, running):
         return WithoutJumps(test, made, False)
     on = ast.copy_location(ast.Name(running, ast.Load()), test)
     return WithoutJumps(on if _always(test) else _both(on, test), made, True)
 
 
-def _assigns(body: Sequence[ast.stmt], name: str) -> bool:
+def assigns(body: Sequence[ast.stmt], name: str) -> bool:
+    """Whether statements may assign a variable."""
     return any(isinstance(n, ast.Name) and n.id == name and isinstance(n.ctx, ast.Store) for n in own_nodes(body))
 
 
@@ -60,7 +61,8 @@ def _negated(test: ast.expr) -> ast.expr:
     return ast.copy_location(ast.UnaryOp(ast.Not(), test), test)
 
 
-def _conditional(body: list[ast.stmt], running: str) -> list[ast.stmt] | None:
+def conditional(body: list[ast.stmt], running: str) -> list[ast.stmt] | None:
+    """The body of a loop without jumps; what was a ``break`` assigns ``running``. None where they stand too deep."""
     for number, statement in enumerate(body):
         if not any(kind in ("break", "continue") for kind, _ in escapes([statement])):
             continue
@@ -70,7 +72,7 @@ def _conditional(body: list[ast.stmt], running: str) -> list[ast.stmt] | None:
         if not isinstance(statement, ast.If) or not isinstance(last, _JUMPS):
             return None
         inside, test = statement.body[:-1], statement.test
-        rest = _conditional([*statement.orelse, *body[number + 1 :]], running)
+        rest = conditional([*statement.orelse, *body[number + 1 :]], running)
         if rest is None or any(kind in ("break", "continue") for kind, _ in escapes(inside)):
             return None
         made = body[:number]

@@ -22,6 +22,7 @@ __all__ = ["Flow"]
 
 _ONE_BRANCH = "has no value at the end of one branch of the if", "give it a value before the if, or in both branches"
 _NO_ROUND = "has no value before the loop, which may end before its first iteration", "give it a value before the loop"
+_NO_RANGE = "for: what is called range returns no range, which a traced break cannot leave", "use Python's own range"
 _LOST = "loses its value in the loop", "do not delete what a loop carries"
 
 
@@ -121,15 +122,44 @@ class Flow:
         variables.become(while_loop(again, step, variables.take(live, *_NO_ROUND)))
 
     @staticmethod
-    def for_(numbers: Any, body: Callable[[], Any], target: str, assigned: Sequence[str], live: Sequence[str]) -> None:
-        """A ``for target in range(...)``."""
+    def for_(
+        numbers: Any,
+        body: Callable[[], Any],
+        target: str,
+        assigned: Sequence[str],
+        live: Sequence[str],
+        running: str | None,
+    ) -> None:
+        """A ``for target in range(...)``. running: the variable that tells, after an iteration, whether to go on."""
         variables = _Variables(body, assigned)
         if not isinstance(numbers, _Range):
             for number in numbers:
                 variables.become({**variables.bound(), target: number})
                 body()
-            return
+                if running is not None and _traced(variables.bound()[running]):
+                    if not isinstance(numbers, range):
+                        raise wrong(TraceError, *_NO_RANGE)
+                    numbers = _Range(number + numbers.step, numbers.stop, numbers.step)
+                    break
+                if running is not None and not variables.bound()[running]:
+                    return
+            else:
+                return
         lower, upper, step = numbers
+
+        def again(carry: tuple[Any, dict[str, Any]]) -> Any:
+            number, values = carry
+            return values[running or ""] & (number < upper if step > 0 else number > upper)
+
+        def next_(carry: tuple[Any, dict[str, Any]]) -> tuple[Any, dict[str, Any]]:
+            number, values = carry
+            variables.become({**values, target: number})
+            body()
+            return number + step, variables.take(live, *_LOST)
+
+        if running is not None:
+            variables.become(while_loop(again, next_, (lower, variables.take(live, *_NO_ROUND)))[1])
+            return
 
         def iteration(number: Any, carry: dict[str, Any]) -> dict[str, Any]:
             variables.become({**carry, target: number if step == 1 else lower + number * step})

@@ -24,6 +24,7 @@ from typing import Any, TypeGuard, TypeVar
 
 from .. import source
 from ..errors import TraceError
+from ..jumps import assigns, conditional, returns_as_jumps, without_jumps
 from ..liveness import Liveness, escapes, loaded, own_nodes, parameters, stored
 from .flow import Flow
 
@@ -140,24 +141,31 @@ def _ends(block: list[ast.stmt]) -> bool:
     )
 
 
+def _may_return(statement: ast.stmt) -> bool:
+    """Whether a choice returns in some of its branches, outside of loops."""
+    parts = [*statement.body, *statement.orelse] if isinstance(statement, ast.If) else []
+    return any(isinstance(part, ast.Return) or _may_return(part) for part in parts)
+
+
 def _settled(block: list[ast.stmt]) -> list[ast.stmt]:
-    """What follows an early return goes into the other branch: then both branches return."""
+    """What follows an early return goes into the other branch, or into both: then both branches return."""
     for number, statement in enumerate(block):
-        if isinstance(statement, ast.If) and any(isinstance(n, ast.Return) for n in own_nodes([statement])):
+        if _may_return(statement):
+            assert isinstance(statement, ast.If)
             rest = block[number + 1 :]
-            first, second = _ends(statement.body), _ends(statement.orelse)
-            if first or second or not rest:
-                new = copy.copy(statement)
-                new.body = _settled(statement.body if first else statement.body + rest)
-                new.orelse = _settled(statement.orelse if second else statement.orelse + rest)
-                return [*block[:number], new]
+            new = copy.copy(statement)
+            new.body = _settled(statement.body if _ends(statement.body) else statement.body + copy.deepcopy(rest))
+            new.orelse = _settled(statement.orelse if _ends(statement.orelse) else statement.orelse + rest)
+            return [*block[:number], new]
     return block
 
 
 class _Rewriter:
     def __init__(self, definition: ast.FunctionDef) -> None:
         self._definition = definition
-        self._body = _settled(definition.body)
+        self._running: dict[int, str] = {}  # by the identity of a loop: the variable that its break became
+        returns_as_jumps(definition.body)
+        self._body = self._unjumped(_settled(definition.body))
         self._live = Liveness(self._body)
 
     def function(self) -> ast.FunctionDef:
@@ -171,6 +179,39 @@ class _Rewriter:
         body = self._block(self._body, set(self._live.always), tail=True)
         definition.body = [*(ast.copy_location(d, definition) for d in declared), *body]
         return _Expressions().visit(definition)
+
+    def _unjumped(self, block: list[ast.stmt]) -> list[ast.stmt]:
+        """Statements without ``break`` and ``continue``, as far as they can be said otherwise."""
+        made: list[ast.stmt] = []
+        for statement in block:
+            new = copy.copy(statement)
+            if not isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+                for field in {"body", "orelse", "finalbody"} & set(statement._fields):
+                    setattr(new, field, self._unjumped(getattr(statement, field)))
+            made += self._without_jumps(new) if isinstance(new, (ast.For, ast.While)) else [new]
+        return made
+
+    def _without_jumps(self, loop: ast.For | ast.While) -> list[ast.stmt]:
+        """A loop, behind the assignment of the variable that its ``break`` became."""
+        running = f"{_OWN}running_{len(self._running)}"
+        true = ast.copy_location(ast.Constant(True), loop)
+        if isinstance(loop, ast.While):
+            changed = without_jumps(loop.test, loop.body, running)
+            test, body = changed[:2] if changed is not None else (loop.test, loop.body)
+        elif _is_range(loop.iter) and isinstance(loop.target, ast.Name):
+            test, body = true, conditional(loop.body, running) or loop.body
+        else:
+            return [loop]
+        if loop.orelse or body is loop.body or any(True for _ in escapes(body)):
+            return [loop]
+        loop.body = body
+        if isinstance(loop, ast.While):
+            loop.test = test
+        if not assigns(body, running):
+            return [loop]
+        self._running[id(loop)] = running
+        loop.body = [*body, ast.copy_location(ast.Expr(_name(running)), loop)]  # it is read after every iteration
+        return [ast.copy_location(ast.Assign([ast.Name(running, ast.Store())], true), loop), loop]
 
     def _block(self, statements: list[ast.stmt], live: set[str], tail: bool = False) -> list[ast.stmt]:
         """tail: whether the function returns after the block."""
@@ -191,6 +232,8 @@ class _Rewriter:
         if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
             plain = ast.Assign([statement.target], statement.value) if statement.value else ast.Pass()
             return [ast.copy_location(plain, statement)]  # an annotated name cannot be nonlocal
+        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]).startswith(_OWN):
+            return [ast.copy_location(ast.Assign(statement.targets, _truth(statement.value)), statement)]
         if isinstance(statement, ast.AugAssign) and isinstance(statement.target, ast.Name):
             return [_counted(statement, statement.target)]
         if isinstance(statement, (ast.With, ast.Try)):
@@ -252,8 +295,10 @@ class _Rewriter:
             if not refused:
                 assigned = sorted(stored([*statement.body, target]))
                 part = _part("body", body, assigned, statement)
-                names = [_names(assigned), _names([n for n in assigned if n in live])]
-                call = _call("for_", [numbers, _name(part.name), ast.Constant(target.id), *names], statement.iter)
+                running = self._running.get(id(statement))
+                names = [_names(assigned), _names([n for n in assigned if n in live or n == running])]
+                arguments = [numbers, _name(part.name), ast.Constant(target.id), *names, ast.Constant(running)]
+                call = _call("for_", arguments, statement.iter)
                 return [part, ast.copy_location(ast.Expr(call), statement.iter), *after]
         new = copy.copy(statement)
         new.iter = _plain(numbers, "for", refused[0]) if refused else numbers

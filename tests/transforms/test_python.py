@@ -286,7 +286,53 @@ def in_a_with(x, n):
     return y
 
 
+def breaks_in_both_loops(x, n):
+    total = 0.0 * x
+    for i in range(n):
+        j = 0
+        while True:
+            total = total + x
+            j = j + 1
+            if j > i:
+                break
+        if total > 5.3:
+            break
+        total = total + 1
+    return total
+
+
+def index_after_a_break(x, n):
+    i = 0
+    for i in range(n):
+        if i > x:
+            break
+    return x * i
+
+
+def continue_and_break(x, n):
+    total, i = 0.0 * x, 0
+    while i < 10:
+        i = i + 1
+        if i < n:
+            continue
+        elif total + x > 3.1:
+            total = total + 100 * x
+            break
+        total = total + x
+    return total
+
+
+def break_out_of_a_range_of_python(x, n):
+    total = 0.0 * x
+    for i in range(7, 0, -2):
+        total = total + i * x
+        if total > n:
+            break
+    return total * i
+
+
 FUNCTIONS = [
+    breaks_in_both_loops, index_after_a_break, continue_and_break, break_out_of_a_range_of_python,
     assigned_in_both, assigned_in_one, chain, early_return, return_in_both, temporaries_of_one_name,
     same_variable_swapped, while_and, if_in_while, while_in_if, while_in_while, while_with_else, for_range, for_from,
     for_step, index_read_afterwards, index_changed_in_the_body, python_loop_with_break, python_while_over_a_range,
@@ -312,6 +358,31 @@ def test_gradients_are_those_of_python(function):
         h = 2.0**-8
         expected = (function(x + h, n) - function(x - h, n)) / (2 * h)
         assert gradient(f64(x), n).item() == pytest.approx(expected, rel=1e-12, abs=1e-12), (x, n)
+
+
+def test_a_loop_that_is_left_early_ends_early():
+    def until(x, n):
+        for _ in range(n):
+            x = x * 2
+            if x > 100:
+                break
+        return x
+
+    assert flow(until, "cpu")(f64(1.0), 10**15).item() == 128
+
+
+def test_what_decides_in_python_is_left_to_python():
+    def endless(x):
+        k = 0
+        while True:
+            x = x + k
+            k += 1
+            if k == 3:
+                break
+        return x
+
+    assert "while_loop" not in str(flow(endless).expr(1.0))
+    assert flow(endless)(1.0).item() == 4.0
 
 
 def newton(a):
@@ -464,7 +535,7 @@ def line_of(function, line):
 
 
 def with_break(x):
-    for k in range(3):
+    for k in [0, 1, 2]:
         if x > k:
             break
         x = x + 1
@@ -474,8 +545,10 @@ def with_break(x):
 def with_continue(x):
     while x < 3:
         x = x + 1
-        if x > 2:
-            continue
+        if x > 1:
+            if x > 2:
+                continue
+            x = x + 2
         x = x + 1
     return x
 
@@ -485,7 +558,7 @@ def return_in_a_loop(x):
         if x > 2:
             return x
         x = x + 1
-    return x
+    return -x
 
 
 def with_raise(x):
