@@ -14,7 +14,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..dtypes import DEFAULT_INT, cotangent_dtype
-from ..ir.expr import Expr, Graph
+from ..ir.aval import Aval
+from ..ir.expr import Expr, Graph, Params
 from ..ir.op import Op
 from ..ir.trace import current, tracing
 from ..ops.contract import dot_general, free_axes
@@ -144,22 +145,28 @@ def product_rule(
         trace.lift(cast(part, dtype)) if wants else None
         for part, wants in zip(rule(g.value, None, *operands), wanted, strict=True)
     ]
-    kept = [part for part in plain if part is not None]
-    given = [*kept, *map(trace.lift, (g.value, *operands, g.alive))]
+    given = [part for part in plain if part is not None] + [*map(trace.lift, (g.value, *operands, g.alive))]
+    branches = _branches(node.op, node.params, tuple(wanted), tuple([x.aval for x in given]))
+    found = iter(cond(where(finite, DEFAULT_INT.type(0), DEFAULT_INT.type(1)), *given, branches=branches))
+    return [None if part is None else next(found) for part in plain]
 
-    def branch(results: Callable[..., Sequence[Any]]) -> Graph:
-        with tracing() as inner:
-            x = [inner.parameter(value.aval, f"x{i}") for i, value in enumerate(given)]
-            return inner.graph([inner.lift(result) for result in results(x[: len(kept)], *x[len(kept) :])])
 
-    def exact(parts: Sequence[Any], g: Any, left: Any, right: Any, alive: Any) -> Sequence[Any]:
+@functools.lru_cache(maxsize=256)
+def _branches(op: Op, params: Params, wanted: tuple[bool, ...], avals: tuple[Aval, ...]) -> tuple[Graph, Graph]:
+    """The results of the plain rule as they are, and those that leave out what is dead; of equal products once.
+
+    The inputs are the plain results that are wanted, the cotangent, the operands and the mask.
+    """
+    assert op.vjp is not None
+    rule = functools.partial(op.vjp, **dict(params))
+    count = sum(wanted)
+    with tracing() as trace:
+        x = [trace.parameter(aval, f"x{i}") for i, aval in enumerate(avals)]
+        plain, (g, left, right, alive) = x[:count], x[count:]
         finite = [isfinite(x) for x in (left, right)]
         clean = rule(g, None, *[where(f, x, 0) for f, x in zip(finite, (left, right), strict=True)])
-        met = broadcast_to(cast(alive, dtype), shape=g.shape)
-        meetings = rule(met, None, *[cast(logical_not(f), dtype) for f in finite])
-        found = [pair for pair, wants in zip(zip(meetings, clean, strict=True), wanted, strict=True) if wants]
-        return [where(greater(n, 0), part, own) for part, (n, own) in zip(parts, found, strict=True)]
-
-    index = where(finite, DEFAULT_INT.type(0), DEFAULT_INT.type(1))
-    found = iter(cond(index, *given, branches=(branch(lambda parts, *x: parts), branch(exact))))
-    return [None if part is None else next(found) for part in plain]
+        met = broadcast_to(cast(alive, g.dtype), shape=g.shape)
+        meetings = rule(met, None, *[cast(logical_not(f), g.dtype) for f in finite])
+        parts = [pair for pair, wants in zip(zip(meetings, clean, strict=True), wanted, strict=True) if wants]
+        exact = [where(greater(n, 0), spoilt, own) for spoilt, (n, own) in zip(plain, parts, strict=True)]
+        return trace.graph(plain), trace.graph([trace.lift(part) for part in exact])
