@@ -119,6 +119,7 @@ def _writeable_base(array: np.ndarray[Any, Any]) -> bool:
 
 
 @placed
+@function
 def from_dlpack(x: Any, /, *, copy: bool | None = None) -> Tensor:
     """A tensor of any CPU array that speaks DLPack (NumPy, JAX, PyTorch ...). The elements are copied unless the
     source is read-only, because a tensor never changes.
@@ -156,6 +157,7 @@ def full(shape: Any, fill_value: Any, *, dtype: Any = None) -> Any:
 
 
 @placed
+@function
 def zeros(shape: Any, *, dtype: Any = None) -> Any:
     """Zeros, float32 by default.
 
@@ -168,6 +170,7 @@ def zeros(shape: Any, *, dtype: Any = None) -> Any:
 
 
 @placed
+@function
 def ones(shape: Any, *, dtype: Any = None) -> Any:
     """Ones, float32 by default.
 
@@ -179,6 +182,7 @@ def ones(shape: Any, *, dtype: Any = None) -> Any:
 
 
 @placed
+@function
 def empty(shape: Any, *, dtype: Any = None) -> Any:
     """A tensor whose elements mean nothing; since nobody can write into it, they are zeros.
 
@@ -190,6 +194,7 @@ def empty(shape: Any, *, dtype: Any = None) -> Any:
 
 
 @placed
+@function
 def full_like(x: Any, /, fill_value: Any, *, dtype: Any = None) -> Any:
     """:func:`full` in the shape and dtype of ``x``.
 
@@ -201,6 +206,7 @@ def full_like(x: Any, /, fill_value: Any, *, dtype: Any = None) -> Any:
 
 
 @placed
+@function
 def empty_like(x: Any, /, *, dtype: Any = None) -> Any:
     """:func:`empty` in the shape and dtype of ``x``: zeros, as a tensor cannot be filled later.
 
@@ -212,6 +218,7 @@ def empty_like(x: Any, /, *, dtype: Any = None) -> Any:
 
 
 @placed
+@function
 def zeros_like(x: Any, /, *, dtype: Any = None) -> Any:
     """Zeros in the shape and dtype of ``x``.
 
@@ -223,6 +230,7 @@ def zeros_like(x: Any, /, *, dtype: Any = None) -> Any:
 
 
 @placed
+@function
 def ones_like(x: Any, /, *, dtype: Any = None) -> Any:
     """Ones in the shape and dtype of ``x``.
 

@@ -17,6 +17,7 @@ from ..ops.convert import astype as _astype
 from ..ops.gather import gather
 
 
+@function
 def astype(x: Any, dtype: Any, /) -> Any:
     """Convert to another dtype, element by element.
 
@@ -50,6 +51,7 @@ def result_type(*operands: Any) -> DType:
     return promote_weak(strong, weak)[0]
 
 
+@function
 def reshape(x: Any, /, shape: int | Sequence[int]) -> Any:
     """The same elements in row-major order under another shape; one size may be -1.
 
@@ -61,6 +63,7 @@ def reshape(x: Any, /, shape: int | Sequence[int]) -> Any:
     return linear.reshape(x, shape=shape)
 
 
+@function
 def ravel(x: Any, /) -> Any:
     """All elements in one axis, row by row.
 
@@ -129,6 +132,7 @@ def moveaxis(x: Any, source: int | Sequence[int], destination: int | Sequence[in
     return linear.permute_dims(x, axes=tuple(order))
 
 
+@function
 def broadcast_to(x: Any, /, shape: int | Sequence[int]) -> Any:
     """``x`` repeated along new axes and along axes of size 1.
 
@@ -186,6 +190,7 @@ def squeeze(x: Any, /, axis: int | Sequence[int] | None = None) -> Any:
     return linear.reshape(x, shape=shapes.reduce(shape, axes))
 
 
+@function
 def flip(x: Any, /, *, axis: int | Sequence[int] | None = None) -> Any:
     """The elements in reverse order along ``axis`` (int, tuple, None for all).
 

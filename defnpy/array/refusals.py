@@ -237,7 +237,7 @@ def _numpy_array(self: Any, *args: Any, **kwargs: Any) -> NoReturn:
     raise TraceError(
         f"NumPy asks for the elements of a traced value {self.aval}",
         where=quote(capture()),
-        hint=_instead(_called_of("numpy")) or "use defnpy's functions: dp.exp(x) instead of np.exp(x)",
+        hint=_instead(_called_of("numpy")) or _taken() or "use defnpy's functions: dp.exp(x) instead of np.exp(x)",
     )
 
 
@@ -299,7 +299,18 @@ def _number(name: str) -> Any:
 
 
 def _index(self: Any) -> NoReturn:
-    raise TraceError(f"int() of a traced value {self.aval}", where=quote(capture()), hint=_range_hint() or _NUMBER)
+    choice = _taken() and f"{_taken()}; of functions, call dp.switch(index, functions, *operands)"
+    hint = _range_hint() or choice or _NUMBER
+    raise TraceError(f"int() of a traced value {self.aval}", where=quote(capture()), hint=hint)
+
+
+def _taken() -> str:
+    """The way out where an array or a list is asked for the element at a traced position, or an empty string."""
+    node = _expression()
+    if not isinstance(node, ast.Subscript):
+        return ""
+    node.value = ast.Call(ast.Attribute(ast.Name("dp"), "asarray"), [node.value], [])
+    return f"take it from a tensor: {ast.unparse(node)}"
 
 
 def _range_hint() -> str:

@@ -150,6 +150,7 @@ def quantile(x: Any, q: Any, /, *, axis: Any = None, keepdims: bool = False) -> 
     return result
 
 
+@function
 def median(x: Any, /, *, axis: Any = None, keepdims: bool = False) -> Any:
     """The middle element over ``axis`` (int, tuple, None for all), or the average of the two in the middle.
 

@@ -140,6 +140,7 @@ def softplus(x: Any, /) -> Any:
     return e.relu(x) + e.log1p(e.exp(e.where(x > 0, -x, x)))  # the exponent is -abs(x), without a kink
 
 
+@function
 def square(x: Any, /) -> Any:
     """x times x.
 
@@ -150,6 +151,7 @@ def square(x: Any, /) -> Any:
     return e.multiply(x, x)
 
 
+@function
 def positive(x: Any, /) -> Any:
     """x itself, as ``+x`` is.
 

@@ -79,6 +79,7 @@ def overlap_add(x: Any, size: PerAxis, /, *, strides: PerAxis = 1, padding: Padd
     return slice_(result, starts=starts, stops=stops, steps=(1,) * len(starts))
 
 
+@function
 def max_pool(
     x: Any, window: PerAxis, /, *, strides: PerAxis | None = None, padding: Padding = 0, dilation: PerAxis = 1
 ) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -263,5 +264,19 @@ def function(body: Callable[..., Any]) -> Callable[..., Any]:
             return body(*args, **kwargs)
         except Mismatch as mismatch:
             raise error(body.__name__, mismatch, args) from None
+        except TypeError:
+            signature = inspect.signature(body)
+            try:
+                signature.bind(*args, **kwargs)
+            except TypeError as refused:  # it was the call
+                hint = f"call {body.__name__}{_plain(signature)}"
+                raise error(body.__name__, Mismatch(str(refused), hint=hint, error=DTypeError), args) from None
+            raise
 
     return wrapper
+
+
+def _plain(signature: inspect.Signature) -> inspect.Signature:
+    """A signature without the types."""
+    bare = [parameter.replace(annotation=parameter.empty) for parameter in signature.parameters.values()]
+    return signature.replace(parameters=bare, return_annotation=signature.empty)

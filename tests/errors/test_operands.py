@@ -302,6 +302,24 @@ def test_the_error_names_the_line_of_the_innermost_user_function(place):
             "exp(f32[2,3], f32[2,3]): takes 1 tensor by position, got 2",
             "call exp(x, /)",
         ),
+        (
+            lambda: dp.mean(A, axes=0),
+            DTypeError,
+            "mean(f32[2,3]): got an unexpected keyword argument 'axes'",
+            "call mean(x, /, *, axis=None, keepdims=False)",
+        ),
+        (
+            lambda: dp.softmax(A, 1),
+            DTypeError,
+            "softmax(f32[2,3], 1): too many positional arguments",
+            "call softmax(x, /, *, axis=-1)",
+        ),
+        (
+            lambda: dp.zeros((2, 3), "float32"),
+            DTypeError,
+            "zeros(tuple, str): too many positional arguments",
+            "call zeros(shape, *, dtype=None)",
+        ),
         # -- promotion
         (
             lambda: dp.asarray([1], dtype="uint64") + dp.asarray([1]),
@@ -330,11 +348,6 @@ def test_an_unknown_dtype_lists_the_known_ones():
         assert caught.value.hint == (
             "use one of bool, int8, int16, int32, int64, uint8, uint16, uint32, uint64, float32, float64"
         )
-
-
-def test_an_unknown_keyword_of_a_composite_is_a_type_error():
-    with pytest.raises(TypeError, match=r"mean\(\) got an unexpected keyword argument 'axes'"):
-        dp.mean(A, axes=0)
 
 
 def test_ragged_lists(place):

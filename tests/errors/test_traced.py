@@ -239,15 +239,6 @@ def test_a_function_of_the_math_module(place):
     assert refused(without, S).endswith(f"\nHint: {NUMBER}")
 
 
-def test_a_traced_value_as_the_index_of_a_list(place):
-    def call(x):
-        return [1, 2, 3][x]
-
-    assert refused(call, S) == (
-        "int() of a traced value f32[]\n" + place(call, "return [1, 2, 3][x]", "[1, 2, 3][x]") + f"\nHint: {NUMBER}"
-    )
-
-
 def test_range_of_a_traced_value(place):
     def call(x):
         return [x for _ in range(x)]
@@ -394,6 +385,29 @@ def test_a_numpy_ufunc_word_for_word(place):
         + place(call, "return np.power(x, 2 * x)", "np.power(x, 2 * x)")
         + "\nHint: use defnpy's function: dp.pow(x, 2 * x) instead of np.power(x, 2 * x)"
     )
+
+
+def test_an_element_at_a_traced_position(place):
+    array, row = np.arange(3.0), [1.0, 2.0, 3.0]
+
+    def of_array(i):
+        return array[i, None]
+
+    def of_list(i):
+        return row[i]
+
+    index = dp.asarray(1)
+    assert refused(of_array, index) == (
+        "NumPy asks for the elements of a traced value i64[]\n"
+        + place(of_array, "return array[i, None]", "array[i, None]")
+        + "\nHint: take it from a tensor: dp.asarray(array)[i, None]"
+    )
+    assert refused(of_list, index) == (
+        "int() of a traced value i64[]\n"
+        + place(of_list, "return row[i]", "row[i]")
+        + "\nHint: take it from a tensor: dp.asarray(row)[i]; of functions, call dp.switch(index, functions, *operands)"
+    )
+    assert dp.defn(lambda i: dp.asarray(row)[i])(index).item() == 2.0
 
 
 WAYS_OUT = {
