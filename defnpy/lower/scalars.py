@@ -121,8 +121,6 @@ class _Writer(Draft):
     def _run(self, node: Expr, operands: list[Any], made: Sequence[str | None]) -> list[Operand]:
         """The iterations of a loop; the carries after them. made: the buffers of all results."""
         params = node.kwargs
-        if params["record"]:
-            raise _Unfit
         body, k, m = params["body"], params["carries"], params.get("sequences", 0)
         limit: Operand | None = None
         if node.op.name == "scan":
@@ -154,8 +152,11 @@ class _Writer(Draft):
             assert isinstance(at, str)
             place = (Term(at),)
             xs = [self._load(self._rows(x), place) for x in xs]
+            for buffer, j in zip(made[len(body.outputs) :], params["record"], strict=True):
+                if buffer is not None:
+                    self.block.append(Store(buffer, place, names[j]))
         new = self._graph(body, [*names, *xs, *outer])
-        for buffer, value in zip(made[k:], new[k:], strict=True):
+        for buffer, value in zip(made[k : len(body.outputs)], new[k:], strict=True):
             if buffer is not None:
                 self.block.append(Store(buffer, place, value))
         # All at once: a new value may be the old one of another carry.

@@ -197,6 +197,25 @@ def reversed_dynamic(x, n):
     return dp.grad(lambda x: dp.while_loop(lambda c: c[1] < n, lambda c: (dp.sin(c[0]) + x, c[1] + 1), (x, 0))[0])(x)
 
 
+def counted_backwards(x):
+    return dp.grad(lambda x: dp.fori_loop(0, 9, lambda i, c: dp.sin(c) * x + 0.1 * i, x))(x)
+
+
+def scanned_backwards(xs, reverse):
+    def f(xs):
+        last, made = dp.scan(lambda c, x: (dp.sin(c) * x, c * x), 0.3, xs, reverse=reverse)
+        return last + dp.sum(made**2)
+
+    return dp.value_and_grad(f)(xs)
+
+
+def nested_backwards(x, n):
+    def outer(i, c):
+        return dp.fori_loop(0, 3, lambda j, c: dp.sin(c) * x + 0.1 * i, c)
+
+    return dp.grad(lambda y: dp.fori_loop(0, n, outer, y))(x)
+
+
 TABLE = dp.asarray(np.arange(6.0).reshape(3, 2) / 7)
 SCALAR = [
     (collatz, (27,)),
@@ -208,6 +227,10 @@ SCALAR = [
     (lambda xs: sequences(xs, False), (dp.asarray(np.arange(5.0), dtype=F64),)),
     (lambda xs: sequences(xs, True), (dp.asarray(np.arange(5.0), dtype=F64),)),
     (chosen, (dp.asarray(0.1, dtype=F64), 13)),
+    (counted_backwards, (dp.asarray(0.7, dtype=F64),)),
+    (lambda x: dp.jacfwd(counted_backwards)(x), (dp.asarray(0.7, dtype=F64),)),
+    (lambda xs: scanned_backwards(xs, False), (dp.asarray(np.arange(1.0, 6.0), dtype=F64),)),
+    (lambda xs: scanned_backwards(xs, True), (dp.asarray(np.arange(1.0, 6.0), dtype=F64),)),
 ]
 
 
@@ -234,6 +257,12 @@ def test_the_way_back_is_a_kernel_too():
     agree(reversed_dynamic, x, 100, rtol=1e-9)
     names = [step.source for step in dp.defn(reversed_dynamic).compile(x, 100).steps() if step.kind == "call"]
     assert names == ["while_loop"]  # its tape grows
+
+
+def test_the_way_back_through_nested_loops_is_native(monkeypatch):
+    """The loop inside keeps its carries in a kernel, so that the one around it needs no Python either."""
+    monkeypatch.setattr(_Loop, "in_python", None)
+    agree(nested_backwards, dp.asarray(0.7, dtype=F64), 8, rtol=1e-11)
 
 
 def test_a_failed_check_in_a_kernel_names_the_line():
