@@ -24,6 +24,7 @@ __all__ = [
     "matmul_axes",
     "normalize_axes",
     "normalize_axis",
+    "out_of_bounds",
     "pad",
     "padding",
     "per_axis",
@@ -374,9 +375,14 @@ def conv(x: Shape, w: Shape, strides: Shape, padding: Pairs, dilation: Shape, gr
 def check_bounds(index: int, length: int, axis: int) -> int:
     """An index counted from the front."""
     if not -length <= index < length:
-        hint = f"indices run from 0 to {length - 1}, or from -{length} to -1" if length else "the axis has no elements"
-        raise Mismatch(f"index {index} is out of bounds for axis {axis} of size {length}", hint, IndexingError)
+        raise out_of_bounds(index, length, axis)
     return index % length
+
+
+def out_of_bounds(index: int, length: int, axis: int) -> Mismatch:
+    """What is said of an index that an axis of this length does not have."""
+    hint = f"indices run from 0 to {length - 1}, or from -{length} to -1" if length else "the axis has no elements"
+    return Mismatch(f"index {index} is out of bounds for axis {axis} of size {length}", hint, IndexingError)
 
 
 def _and(shapes: Sequence[Shape]) -> str:

@@ -47,7 +47,7 @@ def _bounded(x: Any, indices: Sequence[Any], axes: shapes.Axes) -> tuple[Any, ..
         index = np.asarray(index)
         if index.size and not (-x.shape[axis] <= int(index.min()) and int(index.max()) < x.shape[axis]):
             bad = index[(index < -x.shape[axis]) | (index >= x.shape[axis])].flat[0]
-            raise Mismatch(f"index {bad} is out of bounds for axis {axis} of size {x.shape[axis]}", error=IndexingError)
+            raise shapes.out_of_bounds(int(bad), x.shape[axis], axis)
     return tuple(indices)
 
 

@@ -43,7 +43,9 @@ def test_an_index_out_of_bounds(backend, index, compiled, place):
     operands = f"gather(f32[3], {index.aval})"
     wrong = next(int(i) for i in np.ravel(index) if not -3 <= i < 3)
     assert str(caught.value) == (
-        f"{operands}: index {wrong} is out of bounds for axis 0 of size 3\n" + place(pick, "return y[i]", "y[i]")
+        f"{operands}: index {wrong} is out of bounds for axis 0 of size 3\n"
+        + place(pick, "return y[i]", "y[i]")
+        + "\nHint: indices run from 0 to 2, or from -3 to -1"
     )
 
 

@@ -12,14 +12,13 @@ from typing import Any
 import numpy as np
 
 from ...config import current as options
-from ...errors import IndexingError, Mismatch
 from ...ir.evaluate import located
 from ...ir.expr import Expr, Graph
 from ...lower.emit import FAILED
 from ...lower.program import GuardStep, KernelStep, ProductStep, Program, lower
 from ...lower.recompute import reasons
 from ...lower.work import kernel_work, product_work
-from ...shapes import size
+from ...shapes import out_of_bounds, size
 from ..base import Array, MemoryReport, StepReport, ValueReport
 from . import cache, native, prelude
 from .driver import readable
@@ -183,9 +182,7 @@ class CpuExecutable:
         axes = node.kwargs["axes"]
         position = node.args[axes.index(axis) - len(axes)]  # the indices are the last operands
         index = int(failed.astype(position.dtype))  # an unsigned index was kept as its bits
-        n = node.args[0].shape[axis]
-        mismatch = Mismatch(f"index {index} is out of bounds for axis {axis} of size {n}", error=IndexingError)
-        raise located(node, mismatch)
+        raise located(node, out_of_bounds(index, node.args[0].shape[axis], axis))
 
     def source(self) -> str:
         """Kernels and program as Python source that runs alone (slowly): nothing is needed to read or try it."""
