@@ -224,10 +224,10 @@ class Kernel:
 
     @property
     def repeatable(self) -> bool:
-        """Whether it always ends, and a second call on what the first one left gives what the first one would."""
+        """Whether no status of its own ends it, and a second call on what one left gives what the first one would."""
         roles = {b.name: b.role for b in self.buffers}
         return not any(
-            isinstance(s, (Bound, While, FoldStore)) or (isinstance(s, Load) and roles[s.buffer] == "out")
+            isinstance(s, (Bound, FoldStore)) or (isinstance(s, Load) and roles[s.buffer] == "out")
             for s in walk(self.body)
         )
 

@@ -14,7 +14,7 @@ _ROUND_F64 = 6755399441055744.0
 _TWO_OVER_PI = 0.6366197723675814
 _HALF_PI = {
     32: (1.5707963705062866, -4.371138828673793e-08, -1.7151245100058819e-15),
-    64: (1.5707963267948966, 6.123233995736766e-17),
+    64: (1.5707963267948966, 6.123233995736766e-17, -1.4973849048591698e-33),
 }
 _HALF_PI_UNITS = (1.462918119976564e-09, -4.070940267922164e-17)  # pi / 2 * 2**-30
 _TWO_PI = (6.283185307179586, 2.4492935982947064e-16)
@@ -93,10 +93,18 @@ def turn_words(b):
 def quarters_f64(x):
     """(n, r, tail): x = n pi / 2 + r + tail for x >= 0, n an int64 to be taken modulo 4, |r| <= pi / 4.
 
-    With x = x0 2**(48 j), 60 <= log2(x0) < 108, the words of 1 / (2 pi) before word j give whole turns, and so do the
-    upper halves of the products with it. The five words from there on are multiplied exactly, by fma, and summed
-    without error as far as it can show: down to 2**-117 turns, as x can be within 2**-62 of a multiple of pi / 2.
+    Below 2**17 with a pi / 2 of three words, of which n times the first leaves an exact rest. Above, with
+    x = x0 2**(48 j), 60 <= log2(x0) < 108, the words of 1 / (2 pi) before word j give whole turns, and so do the upper
+    halves of the products with it. The five words from there on are multiplied exactly, by fma, and summed without
+    error as far as it can show: down to 2**-117 turns, as x can be within 2**-62 of a multiple of pi / 2.
     """
+    half_pi = _HALF_PI[64]
+    shifted = fma(x, _TWO_OVER_PI, _ROUND_F64)
+    k = shifted - _ROUND_F64
+    r0 = fma(k, -half_pi[0], x)
+    p = k * half_pi[1]
+    near, e = two_sum(r0, -p)
+    near_low = fma(k, -half_pi[2], e - fma(k, half_pi[1], -p))
     bits = as_int(x)
     b = (((bits >> 52) - 987) * 1366) >> 16  # (exponent + 36) // 48
     w0, w1, w2, w3, w4 = turn_words(b)
@@ -121,11 +129,13 @@ def quarters_f64(x):
     low = ((e1 + e2) + e3) + (e0 + fma(x4, w4, p3_low))
     turn = a + low
     turn_low = low - (turn - a)
-    r = turn * _TWO_PI[0]
-    r_low = fma(turn, _TWO_PI[0], -r) + fma(turn, _TWO_PI[1], turn_low * _TWO_PI[0])
-    s = r + r_low
-    small = x < 0.7853981633974483
-    return (0 if small else as_int(n + _ROUND_F64)), (x if small else s), (0 if small else (r - s) + r_low)
+    far = turn * _TWO_PI[0]
+    far_low = fma(turn, _TWO_PI[0], -far) + fma(turn, _TWO_PI[1], turn_low * _TWO_PI[0])
+    small = likely(x < 131072.0)
+    r = near if small else far
+    low = near_low if small else far_low
+    s = r + low
+    return as_int(shifted if small else n + _ROUND_F64), s, (r - s) + low
 
 
 # (sin(r) - r) / r**3 and (cos(r) - 1 + r**2 / 2) / r**4 in r**2, for |r| <= pi / 4

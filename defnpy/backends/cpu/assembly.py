@@ -303,10 +303,16 @@ class _Assembler:
         self._line(f"br label %test{n}")
         self._open(f"test{n}")
         self._run(loop.test)
-        self._line(f"br i1 {self._operand(loop.condition).text}, label %do{n}, label %end{n}")
+        condition, asked = self._operand(loop.condition).text, len(self.code.lines)
+        self._line(f"br i1 {condition}, label %do{n}, label %end{n}")
         self._open(f"do{n}")
         self._run(loop.body)
         self._line(f"br label %test{n}")
+        if self.code.doubts:  # wrong numbers may never meet the condition
+            self.code.lines[asked] = (
+                f"  %doubts{n} = load i32, ptr %doubt\n  %hopes{n} = icmp eq i32 %doubts{n}, 0\n"
+                f"  %goes{n} = and i1 {condition}, %hopes{n}\n  br i1 %goes{n}, label %do{n}, label %end{n}"
+            )
         self._open(f"end{n}")
 
     def _bound(self, s: Bound) -> None:
