@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from .. import tree
+from ..errors import DTypeError, IndexingError
 from ..ir.trace import aval_of
 from ..tensor import wrap
 from ..transforms.stage import is_tensor
@@ -19,16 +21,18 @@ __all__ = [
     "beside",
     "converted",
     "inner_product",
+    "movable",
     "moved",
-    "norm",
     "random_like",
     "sampled",
+    "size_of",
     "tensors",
 ]
 
 
-# The step that balances truncation against rounding, and what is left of both, relative to the derivative.
-STEPS = {"float64": 1e-6, "float32": 5e-3}
+# The step that balances truncation against rounding, the cube root of eps, relative to the size of an argument, and
+# what is left of both, relative to the derivative.
+STEPS = {"float64": 6e-6, "float32": 5e-3}
 TOLERANCES = {"float64": 1e-5, "float32": 2e-2}
 
 NOTHING = "no derivative"  # in a direction or a cotangent, at the place of a leaf that has none
@@ -64,10 +68,16 @@ def inner_product(gradient: Any, direction: Any) -> float:
     return float(sum(float(np.sum(np.asarray(g) * d)) for g, d in moved))
 
 
-def norm(values: Any) -> float:
-    """The length of all float leaves together."""
-    floats = [np.asarray(x) for x in tree.leaves(values) if is_tensor(x) and aval_of(x).dtype.kind == "f"]
-    return math.sqrt(sum(float(np.sum(x * x)) for x in floats))
+def size_of(value: Any) -> Any:
+    """In proportion to what each element is moved: their root mean square (1 where all are zero), or its own magnitude
+    where that is far smaller, unless it is a rounding error beside the others."""
+    x = np.abs(np.asarray(value, np.float64))
+    finite = x[np.isfinite(x)]
+    largest = float(finite.max(initial=0.0))
+    if not largest:
+        return np.ones(x.shape)
+    typical = largest * math.sqrt(float(np.mean((finite / largest) ** 2)))
+    return np.where((x > 1e-12 * typical) & (x < 1e-3 * typical), x, typical)
 
 
 def converted(arg: Any, dtype: np.dtype[Any], *, integers: bool) -> Any:
@@ -80,6 +90,22 @@ def converted(arg: Any, dtype: np.dtype[Any], *, integers: bool) -> Any:
         return array.astype(dtype) if array.dtype.kind == "f" or (integers and array.dtype.kind in "iu") else array
 
     return tree.map(convert, arg)
+
+
+def movable(
+    function: Callable[..., Any], args: Sequence[Any], numbers: Sequence[int], dtype: np.dtype[Any]
+) -> list[Any]:
+    """The arguments with floats in ``dtype``, and with integers in it, too, among those that are differentiated, unless
+    the function needs them as integers: as indices, as a random key."""
+    plain = [converted(arg, dtype, integers=False) for arg in args]
+    if not any(is_tensor(x) and x.dtype.kind in "iu" for n in numbers for x in tree.leaves(plain[n])):
+        return plain
+    moving = [converted(arg, dtype, integers=i in numbers) for i, arg in enumerate(args)]
+    try:
+        function(*tensors(moving))
+    except (DTypeError, IndexingError):
+        return plain
+    return moving
 
 
 def sampled(rng: np.random.Generator, size: int, samples: int | None) -> np.ndarray[Any, Any]:

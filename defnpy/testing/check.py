@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,6 @@ from ..defn import Defn
 from ..derivatives import jvp, value_and_grad
 from ..dtypes import DType, as_dtype
 from ..errors import GradientError
-from ..ir.trace import aval_of
 from ..transforms.stage import is_tensor
 from .arguments import (
     NOTHING,
@@ -25,18 +25,17 @@ from .arguments import (
     converted,
     inner_product,
     moved,
-    norm,
     random_like,
+    size_of,
     tensors,
 )
 from .conditions import name_of, refuse_narrow, refuse_random
+from .noise import rounding, rounding_inside
 
 __all__ = ["GradientCheckError", "VacuousCheckWarning", "check_grads"]
 
-SMALLER = 8  # a difference that disagrees is taken again with a step so many times smaller
-SMALL_SLOPE = (
-    1e-3  # below it errors of a derivative are absolute: differences of functions of size 1 have no more digits
-)
+SMALLER = 8  # where differences disagree, they are taken again with a step so many times smaller
+STEPS_DOWN = 18  # so often, if rounding allows: arguments may be far smaller than others beside them
 
 
 class GradientCheckError(AssertionError):
@@ -84,9 +83,12 @@ def check_grads(
     of the two. Raises :class:`GradientCheckError` naming the order and both numbers.
 
     Float arguments are converted to ``dtype``, float64: a function that computes in float32 all the same is refused.
-    With ``dtype="float32"`` everything is, and the step ``h`` (1e-6, or 5e-3) and the ``tolerance`` (1e-5, or 2e-2) are
-    those that float32 allows for. A function that gives different values for equal arguments is refused as well
-    (``GradientError``). A gradient that is zero throughout is a :class:`VacuousCheckWarning`.
+    With ``dtype="float32"`` everything is, and the step ``h`` (6e-6, or 5e-3) and the ``tolerance`` (1e-5, or 2e-2) are
+    those that float32 allows for. The step is relative to the size of each argument, the tolerance to that of the
+    derivative; where differences disagree, smaller steps are tried until rounding is all that they show.
+
+    A function that gives different values for equal arguments is refused as well (``GradientError``). A gradient that
+    is zero throughout, or below the rounding of the value, is a :class:`VacuousCheckWarning`.
 
     >>> import defnpy as dp
     >>> dp.testing.check_grads(lambda x: dp.tanh(x) * x, [dp.asarray([0.5, -1.0])])
@@ -146,7 +148,10 @@ class _Check:
 
         every = tuple(range(len(args)))
         compiled = self.compiler(projected) if self.compiler else projected
-        direction = tree.map(functools.partial(random_like, self.rng), args)
+        # In proportion to each argument, so that none is drowned by another, or moved out of its domain.
+        direction = tree.map(
+            lambda x: d if (d := random_like(self.rng, x)) is NOTHING else (d * size_of(x)).astype(x.dtype), args
+        )
         tangents = tuple(tree.map(lambda d: None if d is NOTHING else d, direction))
         automatic: dict[str, float] = {}
         if "rev" in self.modes:
@@ -161,7 +166,8 @@ class _Check:
 
         def gradient_of_projected(*values: Any) -> Any:
             gradients = value_and_grad(projected, every)(*values).grad
-            return [g for x, g in beside(values, gradients) if is_tensor(x) and aval_of(x).dtype.kind == "f"]
+            pairs = zip(tree.leaves(tuple(args)), beside(values, gradients), strict=True)
+            return [g * size_of(x).astype(x.dtype) for x, (_, g) in pairs if is_tensor(x) and x.dtype.kind == "f"]
 
         def tangent_of_function(*values: Any) -> Any:
             return [t for t in tree.leaves(jvp(function, values, tangents)[1]) if is_tensor(t)]
@@ -172,61 +178,85 @@ class _Check:
     def _compare(
         self, function: Callable[..., Any], automatic: dict[str, float], direction: list[Any], order: int
     ) -> None:
-        step = self.h * max(1.0, norm(self.args)) / max(1.0, norm(direction))
-        numerical, noise = self._difference(function, direction, step)
-        wrong = {by: found for by, found in automatic.items() if not self._agree(found, numerical, noise)}
+        numerical, noise = self._difference(function, direction, self.h, 0.0)
+        wrong = self._wrong(automatic, numerical, noise)
         if not wrong:
+            if order == 1 and 0 < max(map(abs, automatic.values())) < noise:
+                self._warn(f"the derivative is lost in the rounding of the value, {noise:.1e}, the check says nothing")
             return
-        # A kink within the step, but not at the point itself, no longer disturbs a smaller step.
-        finer, blur = self._difference(function, direction, step / SMALLER)
-        wrong = {by: found for by, found in wrong.items() if not self._agree(found, finer, blur)}
-        if not wrong:
-            return
-        middle = self._value(function, direction, 0.0)
-        right = (self._value(function, direction, step) - middle) / step
-        left = (middle - self._value(function, direction, -step)) / step
-        reason = ""
-        if abs(right - left) > 1e-2 * max(abs(right), abs(left)) + 64 * noise:
-            reason = f". The slopes to the left and to the right are {left:.6g} and {right:.6g}: the point is at a kink"
-        elif abs(finer) > SMALLER / 2 * abs(numerical) + blur:
-            reason = f". With a smaller step it is {finer:.6g}: the function, or its derivative, jumps at the point"
-        if reason:
-            reason += ". Check elsewhere, or see gradient_report, which tells kinks from errors"
+        inside = rounding_inside(function, self.args, self.h, self.dtype)
+        # What lies within a step, a kink, a wave, the end of the domain, does not disturb a smaller one. Rounding does:
+        # where it is more than the tolerance, smaller steps tell no more.
+        steps, quotients, gaps = [], [], []
+        for k in range(STEPS_DOWN):
+            steps.append(self.h / SMALLER**k)
+            quotient, noise = self._difference(function, direction, steps[-1], inside)
+            quotients.append(quotient)
+            wrong = self._wrong(wrong, quotient, noise)
+            if not wrong:
+                return
+            gaps.append(max(abs(found - quotient) for found in wrong.values()))
+            lost = noise > self.tolerance * max(abs(quotient), *map(abs, wrong.values()))
+            if lost and len(gaps) > 1 and gaps[-1] > gaps[-2] / 2:
+                break
+            if len(gaps) > 6 and all(b > SMALLER / 2 * a for a, b in itertools.pairwise(gaps[-7:])):
+                break  # a jump at the point
+        if len(gaps) == STEPS_DOWN and all(b <= 2 * a / SMALLER**2 for a, b in itertools.pairwise(gaps)):
+            return  # nothing but the error of the formula, which falls with the square of the step
+        changes = [abs(b - a) for a, b in itertools.pairwise(quotients)]
+        best = int(np.nanargmin(changes)) if np.isfinite(changes).any() else 0
+        reason = self._reason(function, direction, steps[best], quotients[best : best + 2])
         said = ", ".join(f"{found!r} by {by}" for by, found in wrong.items())
         raise GradientCheckError(
             f"{self.name}: the derivative of order {order} along a random direction is {said}, "
-            f"{numerical!r} by differences (step {step:.1e}, seed of the direction in the call){reason}"
+            f"{quotients[best]!r} by differences (step {steps[best]:.1e}, seed of the direction in the call){reason}"
         )
+
+    def _reason(self, function: Callable[..., Any], direction: list[Any], step: float, quotients: list[float]) -> str:
+        """What is special about the point, if it is: a kink or a jump."""
+        numerical, finer = quotients[0], quotients[-1]
+        noise = self._difference(function, direction, step / SMALLER, 0.0)[1]
+        middle = self._value(function, direction, 0.0)
+        right = (self._value(function, direction, step) - middle) / step
+        left = (middle - self._value(function, direction, -step)) / step
+        if abs(finer) > SMALLER / 2 * abs(numerical) + noise:
+            reason = f". With a smaller step it is {finer:.6g}: the function, or its derivative, jumps at the point"
+        elif abs(right - left) > 1e-2 * max(abs(right), abs(left)) + 64 * noise:
+            reason = f". The slopes to the left and to the right are {left:.6g} and {right:.6g}: the point is at a kink"
+        else:
+            return ""
+        return reason + ". Check elsewhere, or see gradient_report, which tells kinks from errors"
 
     def _value(self, function: Callable[..., Any], direction: list[Any], step: float) -> float:
         return float(np.asarray(function(*tensors(moved(self.args, direction, step)))))
 
-    def _difference(self, function: Callable[..., Any], direction: list[Any], step: float) -> tuple[float, float]:
-        """The central difference, and a bound on the rounding in it."""
+    def _difference(
+        self, function: Callable[..., Any], direction: list[Any], step: float, inside: float
+    ) -> tuple[float, float]:
+        """The central difference, and a bound on the rounding in it, that of the values or ``inside`` the function."""
         above, below = self._value(function, direction, step), self._value(function, direction, -step)
-        noise = 4 * float(np.finfo(self.dtype).eps) * (abs(above) + abs(below)) / (2 * step)
+        noise = max(float(rounding(above, below, 2 * step, self.dtype)), inside / step)
         return (above - below) / (2 * step), noise
 
-    def _agree(self, automatic: float, numerical: float, noise: float) -> bool:
-        scale = max(SMALL_SLOPE, abs(numerical), abs(automatic))
-        return abs(numerical - automatic) <= self.tolerance * scale + noise
+    def _wrong(self, automatic: dict[str, float], numerical: float, noise: float) -> dict[str, float]:
+        """Those that disagree with the numerical value."""
+        return {
+            by: found
+            for by, found in automatic.items()
+            if not abs(numerical - found) <= self.tolerance * max(abs(numerical), abs(found)) + noise
+        }
+
+    def _warn(self, what: str) -> None:
+        warnings.warn(f"{self.name}: {what}", VacuousCheckWarning, stacklevel=5)
 
     def _warn_of_zeros(self, gradient: Any) -> None:
         pairs = list(beside(self.args, gradient))
         if not any(is_tensor(x) and x.dtype.kind == "f" and x.size for x, _ in pairs):
-            warnings.warn(
-                f"{self.name}: there is no float among the arguments to move, the check says nothing",
-                VacuousCheckWarning,
-                stacklevel=4,
-            )
+            self._warn("there is no float among the arguments to move, the check says nothing")
         zero = [
             path
             for path, (x, g) in zip(tree.paths(tuple(self.args), "args"), pairs, strict=True)
             if is_tensor(x) and x.dtype.kind == "f" and x.size and not np.asarray(g).any()
         ]
         if zero:
-            warnings.warn(
-                f"{self.name}: the gradient of {', '.join(zero)} is zero throughout, the check says nothing about it",
-                VacuousCheckWarning,
-                stacklevel=4,
-            )
+            self._warn(f"the gradient of {', '.join(zero)} is zero throughout, the check says nothing about it")

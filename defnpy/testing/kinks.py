@@ -40,22 +40,22 @@ def slopes_at_kinks(
     middle: Any,
     above: Array,
     below: Array,
-    h: float,
+    h: Array,
     noise: Array,
     suspects: Array,
-    evaluate: Callable[[Array, float], tuple[Array, Array]],
+    evaluate: Callable[[Array, Array], tuple[Array, Array]],
 ) -> tuple[Array, Array, Array]:
     """The positions of elements with a kink, and their slopes to the left and to the right.
 
-    middle: the value at the point; above, below: with an element moved by h; noise: a bound on the rounding error of
-    the quotient. suspects: elements to look at in any case. ``evaluate(positions, step)`` gives above and below for a
-    smaller step. A smooth function has slopes that differ by h f'': so much less for a smaller step, while its central
+    middle: the value at the point; above, below: with an element moved by its h; noise: a bound on the rounding error
+    of the quotient. suspects: elements to look at in any case. ``evaluate(positions, steps)`` gives above and below for
+    smaller steps. A smooth function has slopes that differ by h f'': so much less for a smaller step, while its central
     difference stays. Anything else is a kink.
     """
     central, jump = (above - below) / (2 * h), np.abs(above - 2 * middle + below) / h
     largest = np.abs(central).max(initial=0.0)
     positions = np.flatnonzero(suspects | ~(jump <= 1e-3 * largest + 64 * noise))
-    small = h / SMALLER
+    small = h[positions] / SMALLER
     up, down = evaluate(positions, small)
     right, left = (up - middle) / small, (middle - down) / small
     jump, central, blur = jump[positions], central[positions], 4 * SMALLER * noise[positions]

@@ -12,7 +12,7 @@ from ..defn import Defn
 from ..errors import GradientError
 from ..tensor import wrap
 from ..transforms.stage import is_tensor
-from .arguments import converted
+from .arguments import movable
 from .blocks import values_at_elements
 
 __all__ = ["both_sides", "numerical_gradient", "value_at"]
@@ -41,7 +41,7 @@ def numerical_gradient(
     {'x': array([6., 8.])}
     """
     numbers = (argnums,) if isinstance(argnums, int) else argnums
-    values = [converted(arg, np.dtype(dtype), integers=i in numbers) for i, arg in enumerate(args)]
+    values = movable(function, args, numbers, np.dtype(dtype))
     gradients = tuple(_gradient(function, values, n, h) for n in numbers)
     return gradients[0] if isinstance(argnums, int) else gradients
 
@@ -59,21 +59,23 @@ def both_sides(
     function: Callable[..., Any],
     values: list[Any],
     number: int,
-    h: float,
+    h: Any,
     places: Sequence[Any] | None = None,
 ) -> list[Any]:
     """For every leaf of argument ``number``: the function's values with one element moved up, and moved down, by h.
 
     Two flat arrays per leaf, one value per element; None for a leaf that has no derivative. The leaves of ``values``
-    are writeable arrays (see ``converted``). places: for every leaf the flat indices of the elements, if not all.
+    are writeable arrays (see ``converted``). h: one step, or for every leaf one, or one per element. places: for every
+    leaf the flat indices of the elements, if not all.
     """
     result: list[Any] = []
     for i, leaf in enumerate(tree.leaves(values[number])):
-        if not is_tensor(leaf) or leaf.dtype.kind == "b":
+        if not is_tensor(leaf) or leaf.dtype.kind != "f":
             result.append(None)
             continue
-        flat, step = leaf.reshape(-1), leaf.dtype.type(h)
+        flat = leaf.reshape(-1)
         chosen = np.arange(flat.size) if places is None else np.asarray(places[i], np.int64)
+        step = np.broadcast_to(np.asarray(h[i] if isinstance(h, list) else h, leaf.dtype), len(chosen))
         above, below = np.full((2, len(chosen)), np.nan, leaf.dtype)
         if isinstance(function, Defn) and leaf.dtype == np.float64 and len(chosen) >= WORTH_COMPILING:
             leaf_number = sum(map(is_tensor, tree.leaves(values[:number]) + tree.leaves(values[number])[:i]))
@@ -84,9 +86,9 @@ def both_sides(
         for position in np.flatnonzero(~(np.isfinite(above) & np.isfinite(below))):
             place = chosen[position]
             kept = flat[place]
-            flat[place] = kept + step
+            flat[place] = kept + step[position]
             above[position] = value_at(function, values)
-            flat[place] = kept - step
+            flat[place] = kept - step[position]
             below[position] = value_at(function, values)
             flat[place] = kept
         result.append((above, below))

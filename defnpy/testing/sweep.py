@@ -11,7 +11,7 @@ import numpy as np
 from .. import tree
 from ..derivatives import grad
 from ..dtypes import as_dtype
-from .arguments import converted, sampled, tensors
+from .arguments import movable, sampled, tensors
 from .numerical import both_sides
 
 __all__ = ["StepSweep", "step_sweep"]
@@ -81,8 +81,8 @@ def step_sweep(
     """
     numbers = (argnums,) if isinstance(argnums, int) else argnums
     kind = as_dtype(dtype)
-    wide = [converted(arg, np.dtype("float64"), integers=i in numbers) for i, arg in enumerate(args)]
-    values = [converted(arg, kind, integers=i in numbers) for i, arg in enumerate(args)]
+    wide = movable(function, args, numbers, np.dtype("float64"))
+    values = movable(function, args, numbers, kind)
     rng = np.random.default_rng(seed)
     errors: dict[str, tuple[float, ...]] = {}
     for number, gradient in zip(numbers, grad(function, numbers)(*tensors(wide)), strict=True):
@@ -95,6 +95,9 @@ def step_sweep(
         for i, g in enumerate(of_leaf):
             if g is None:
                 continue
+            name = next(names) or "argument"
+            if rows and rows[0][i] is None:
+                continue
             exact = g[places[i]]
             size = float(np.abs(exact).mean()) if exact.size else 0.0
             found = []
@@ -102,5 +105,5 @@ def step_sweep(
                 quotient = (row[i][0].astype(float) - row[i][1]) / (2 * float(kind.type(h)))
                 gap = float(np.abs(quotient - exact).mean()) if exact.size else 0.0
                 found.append(gap / size if size else gap)
-            errors[next(names) or "argument"] = tuple(found)
+            errors[name] = tuple(found)
     return StepSweep(tuple(steps), errors, kind.name)

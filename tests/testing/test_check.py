@@ -298,3 +298,71 @@ def test_a_wrong_reverse_rule_is_found_by_its_own_mode(monkeypatch):
 def test_unknown_modes_are_refused():
     with pytest.raises(GradientError, match=r"check_grads: modes are 'fwd' and 'rev', not \('sideways',\)"):
         check_grads(dp.sin, [X], modes=("sideways",))
+
+
+# -- scales -----------------------------------------------------------------------------------------------------------
+
+SCALES = [1e-8, 1e-3, 1e8]
+WRONG = dp.custom_vjp(lambda g, y, x: g * 1.01)(lambda x: x * 1)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("scale", SCALES)
+def test_neither_small_nor_large_arguments_and_values_deceive_the_check(scale, dtype):
+    """A function of a small or large argument, or value, is right or wrong as any other."""
+    in_units = lambda x: dp.tanh(x / scale) ** 2  # noqa: E731
+    small_or_large = lambda x: scale * dp.sum(dp.tanh(x) ** 2)  # noqa: E731
+    check_grads(in_units, [X * scale], dtype=dtype)
+    check_grads(small_or_large, [X], dtype=dtype)
+    if dtype == "float64":
+        for function, x in ((in_units, X * scale), (small_or_large, X)):
+            with pytest.raises(GradientCheckError, match="the derivative of order 1 "):
+                check_grads(lambda x, function=function: function(WRONG(x)), [x])
+
+
+def test_an_argument_is_not_drowned_by_another():
+    """The gradient of the first argument is 1e-16 times that of the second."""
+    function = lambda a, b: dp.sum(dp.sin(a / 1e8)) + dp.sum(dp.sin(b * 1e8))  # noqa: E731
+    args = [X * 1e8, X / 1e8]
+    check_grads(function, args)
+    with pytest.raises(GradientCheckError):
+        check_grads(lambda a, b: function(WRONG(a), b), args)
+
+
+@pytest.mark.parametrize(
+    ("function", "x"),
+    [
+        (dp.log, [1e-8, 1.0, 1e8]),  # a step that suits the largest leaves the domain of the smallest
+        (dp.prod, [0.0, 0.0, 2.0]),  # value, slope and the differences are small of second order
+        (lambda x: x**3, [0.0]),
+        (lambda x: dp.sum(x - dp.mean(x)), [0.3, 1e4, -2.0]),  # a value of rounding errors alone
+        (lambda x: (x + 1e4) - 1e4, [0.5]),
+        (lambda x: dp.where(dp.asarray([True, False]), x, -1e9), [0.5, 1.0]),
+        (lambda x: dp.sin(1e7 * x), [0.3]),
+        (
+            lambda x: dp.sum(x * dp.cos(dp.arange(3.0))) - dp.sum(dp.cos(dp.arange(3.0)) * x[::-1][::-1]),
+            [0.3, 1.7, 2.0],
+        ),
+        (lambda x: dp.sum((x - x[::-1]) * dp.cos(dp.arange(3.0))), [0.3, 1.7, 0.3]),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::defnpy.testing.VacuousCheckWarning")
+def test_no_right_gradient_is_refused(function, x):
+    check_grads(function, [dp.asarray(x, dtype="float64")])
+
+
+def test_a_derivative_below_the_rounding_of_the_value_is_said_aloud():
+    with pytest.warns(VacuousCheckWarning, match="the derivative is lost in the rounding of the value"):
+        check_grads(lambda x: 1e8 + 1e-4 * dp.sum(dp.sin(x)), [X], order=1)
+
+
+def test_a_kink_is_no_rounding():
+    """Nor is a wrong rule beside a large constant that has no part in the value."""
+    masked = lambda x: dp.sum(dp.softmax(dp.where(dp.asarray([True, True, False]), x, -1e9)) * dp.arange(3.0))  # noqa: E731
+    check_grads(masked, [X])
+    with pytest.raises(GradientCheckError):
+        check_grads(lambda x: masked(WRONG(x)), [X])
+    with pytest.raises(GradientCheckError, match="kink"):
+        check_grads(lambda x: dp.sum(dp.relu(x)), [dp.asarray([0.0, 1.0])])
+    with pytest.raises(GradientCheckError, match="jumps at the point"):
+        check_grads(lambda x: dp.floor(x) + x, [dp.asarray([1.0])])
