@@ -6,7 +6,7 @@ from .harness.work import Work
 from .peers import convnet, deep_mlp, elementwise, numerical_gradient, optimizers, regularised, rows, two_layer
 
 ORDER = (
-    "two_layer two_layer_wide optimizers regularised convnet chain_costly chain_cheap softmax layer_norm "
+    "two_layer two_layer_wide optimizers regularised convnet chain_costly chain_cheap transposed softmax layer_norm "
     "sum_of_squares sum_axis_0 deep_mlp call first_step compile_time numerical_gradient memory batch_curve "
     "depth_curve elements_curve"
 ).split()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -27,12 +28,18 @@ def cheap(m: Any, x: Any, y: Any) -> Any:
     return (x * y + 0.5) * (x - y) + x / 4
 
 
+def turned(m: Any, x: Any, y: Any) -> Any:
+    """A square matrix transposed, and another one."""
+    side = math.isqrt(x.shape[0])
+    return x.reshape(side, side).T + y.reshape(side, side)
+
+
 def tiny(m: Any, x: Any, y: Any) -> Any:
     """One operation."""
     return x + 1
 
 
-FUNCTIONS = {"costly": costly, "cheap": cheap, "tiny": tiny}
+FUNCTIONS = {"costly": costly, "cheap": cheap, "turned": turned, "tiny": tiny}
 
 
 def with_numpy(chain: str, elements: int) -> Callable[[], Any]:
@@ -136,6 +143,14 @@ WORKS = (
         quick=({"chain": "cheap", "elements": 1000},),
         goals=(at_most_of_best_peer(0.7), share_of_copy_bandwidth(0.9, arrays=3)),
         tolerance=1e-5,
+    ),
+    Work(
+        "transposed",
+        "a square matrix transposed and another one, added",
+        (NUMPY, DEFNPY, JAX, TORCH, TORCH_COMPILED),
+        variants=tuple({"chain": "turned", "elements": side * side} for side in (1000, 2048)),
+        quick=({"chain": "turned", "elements": 900},),
+        tolerance=1e-6,
     ),
     Work(
         "elements_curve",
