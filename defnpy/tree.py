@@ -176,6 +176,8 @@ def difference(first: Any, second: Any, root: str = "") -> str:
     >>> import defnpy as dp
     >>> dp.tree.difference({"w": 1, "b": 2}, {"w": 1, "c": 2})
     "['b'] is only in the first, ['c'] only in the second"
+    >>> dp.tree.difference({"w": (1, 2)}, {"w": [1, 2]}, "params")
+    "params['w'] is a tuple in the first, a list in the second"
     """
     one, two = optree.tree_structure(first, namespace=NAMESPACE), optree.tree_structure(second, namespace=NAMESPACE)
     if one == two:
@@ -189,7 +191,24 @@ def difference(first: Any, second: Any, root: str = "") -> str:
         return f"{_few(only_mine)} only in the first"
     if only_yours:
         return f"{_few(only_yours)} only in the second"
-    return f"{one} and {two}"
+    return _other_kind(one, two, root) or f"{one} and {two}"
+
+
+def _other_kind(one: Structure, two: Structure, place: str) -> str:
+    """The first place where two structures of the same paths are containers of different kinds."""
+    if one.type is not two.type:
+        return f"{place or 'it'} is {_kind(one)} in the first, {_kind(two)} in the second"
+    for entry, mine, yours in zip(one.entries(), one.children(), two.children(), strict=False):
+        step = f".{entry}" if one.kind == optree.PyTreeKind.CUSTOM else f"[{entry!r}]"
+        found = _other_kind(mine, yours, place + step)
+        if found:
+            return found
+    return ""
+
+
+def _kind(structure: Structure) -> str:
+    kind = structure.type
+    return "a leaf" if kind is None else "None" if kind is type(None) else f"a {kind.__name__}"
 
 
 def _few(names: list[str], verb: str = "is") -> str:

@@ -24,6 +24,14 @@ CASES = [
      "cond: branch 1 returns another structure than branch 0: "
      "result['a'] is only in the first, result['b'] only in the second",
      "return the same containers from every branch"),
+    (lambda: dp.cond(True, lambda: {"a": (X, X)}, lambda: {"a": [X, X]}), TreeError,
+     "cond: branch 1 returns another structure than branch 0: "
+     "result['a'] is a tuple in the first, a list in the second",
+     "return the same containers from every branch"),
+    (lambda: dp.cond(True, lambda: (X, None), lambda: (X, ())), TreeError,
+     "cond: branch 1 returns another structure than branch 0: "
+     "result[1] is None in the first, a tuple in the second",
+     "return the same containers from every branch"),
     (lambda: dp.cond(True, lambda: X, lambda: dp.ones(4)), ShapeError,
      "cond: result is f32[3] in branch 0 and f32[4] in branch 1", SHAPES),
     (lambda: dp.cond(True, lambda: X, lambda: dp.ones(3, dtype="float64")), DTypeError,
