@@ -25,7 +25,6 @@ Kind = Literal["traced", "container", "plain", ""]  # of a variable's value; "" 
 Lines = list[str]
 Way = tuple[tuple[ast.stmt | None, list[ast.stmt], int], ...]  # how a statement is reached: parents, blocks, numbers
 _RUNNING = ("running", "unbroken", "going_on")  # the boolean that stands for break: the first free name
-_SEVERAL = ("first", "second", "third")  # branches of an elif chain, before "otherwise"
 
 
 def flow(code: CodeType, line: int, column: int, kind: Callable[[str], Kind], scalar: bool = True) -> str:
@@ -248,6 +247,7 @@ class _Form:
     # -- choices --
 
     def _choice(self, node: ast.If, live: set[str], rest: list[ast.stmt] | None) -> Lines | None:
+        """rest: what follows until the function returns, None where that is not known."""
         tests, bodies = [node.test], [node.body]
         while len(node.orelse) == 1 and isinstance(node.orelse[0], ast.If):
             node = node.orelse[0]
@@ -255,50 +255,55 @@ class _Form:
             bodies.append(node.body)
         bodies.append(node.orelse)
         conditions = [elementwise(test) for test in tests]
-        parts = [statement for body in bodies for statement in body]
-        returning = _returns(parts)
-        if returning:
+        returns = _returns([statement for body in bodies for statement in body])
+        if returns:
             if rest is None:
                 return None
             bodies = [body if _ends(body) else [*body, *rest] for body in bodies]
-            parts = [statement for body in bodies for statement in body]
-            values = [body[0].value for body in bodies if len(body) == 1 and isinstance(body[0], ast.Return)]
             if not all(map(_ends, bodies)):
                 return None
-            if len(values) == len(bodies) and all(value is not None for value in values):
-                return [f"return {self._among(conditions, [[ast.unparse(v)] for v in values if v], values)}"]
+        parts = [statement for body in bodies for statement in body]
         if any(kind != "return" for kind, _ in escapes(parts)):
             return None
-        assigned = stored(parts)
-        names = [] if returning else _ordered(parts, assigned & live)
-        if not returning:
-            if not names or not all(self._has(name) or all(name in stored(b) for b in bodies) for name in names):
-                return None
-            found = [_values(body) for body in bodies]
-            if all(values is not None and set(values) <= set(names) for values in found):
-                rows = [[(values or {}).get(name, name) for name in names] for values in found]
-                return [f"{_tuple(names)} = {self._among(conditions, rows)}"]
-        if not self._scalar:
+        if returns:
+            return self._returned(conditions, bodies) or self._by_functions(conditions, bodies, [])
+        names = _ordered(parts, stored(parts) & live)
+        if not names or not all(self._has(name) or all(name in stored(body) for body in bodies) for name in names):
             return None
-        read = {name for body in bodies for name in self._live.block(body, set(names)) & assigned}
+        found = [_values(body) for body in bodies]
+        if all(values is not None and set(values) <= set(names) for values in found):
+            rows = [[(values or {}).get(name, name) for name in names] for values in found]
+            return [f"{_tuple(names)} = {self._among(conditions, rows)}"]
+        return self._by_functions(conditions, bodies, names)
+
+    def _returned(self, conditions: list[str], bodies: list[list[ast.stmt]]) -> Lines | None:
+        """The choice of branches that do nothing but return a value."""
+        values = [body[0].value for body in bodies if len(body) == 1 and isinstance(body[0], ast.Return)]
+        rows = [[ast.unparse(value)] for value in values if value is not None]
+        return [f"return {self._among(conditions, rows, values)}"] if len(rows) == len(bodies) else None
+
+    def _by_functions(self, conditions: list[str], bodies: list[list[ast.stmt]], names: list[str]) -> Lines | None:
+        """The choice between functions of what the branches assign and read; names: their results, if they return none
+        themselves."""
+        parts = [statement for body in bodies for statement in body]
+        if not self._scalar or any(isinstance(n, ast.Return) and n.value is None for n in own_nodes(parts)):
+            return None
+        read = {name for body in bodies for name in self._live.block(body, set(names)) & stored(parts)}
         operands = _ordered(parts, read)
         if not all(map(self._has, operands)):
             return None
-        functions = [*(_SEVERAL[: len(tests)] if len(tests) > 1 else ["then"]), "otherwise"]
-        if len(functions) != len(bodies):
-            return None
+        several = [f"branch_{number}" for number in range(1, len(bodies))]
+        functions = [*(several if len(several) > 1 else ["then"]), "otherwise"]
         lines: Lines = []
         for name, body in zip(functions, bodies, strict=True):
             written = self._block(body, set(names))
             if written is None:
                 return None
-            lines += _function(name, operands, [*written, *([] if returning else [f"return {_tuple(names)}"])])
-        if len(tests) == 1:
-            chosen = f"{conditions[0]}, {functions[0]}"
-        else:
-            chosen = f"[{', '.join(f'({c}, {f})' for c, f in zip(conditions, functions, strict=False))}]"
+            lines += _function(name, operands, [*written, *([f"return {_tuple(names)}"] if names else [])])
+        pairs = [f"({c}, {f})" for c, f in zip(conditions, functions, strict=False)]
+        chosen = f"[{', '.join(pairs)}]" if len(pairs) > 1 else f"{conditions[0]}, {functions[0]}"
         call = f"dp.cond({', '.join([chosen, functions[-1], *operands])})"
-        return [*lines, f"return {call}" if returning else f"{_tuple(names)} = {call}"]
+        return [*lines, f"{_tuple(names)} = {call}" if names else f"return {call}"]
 
     def _among(self, conditions: list[str], rows: list[list[str]], nodes: Sequence[ast.expr | None] = ()) -> str:
         """The choice between rows of values: of one value each with dp.where, of several with dp.cond."""

@@ -133,7 +133,11 @@ class Liveness:
             return (live - stored([statement])) | loaded([statement]) | self.always
         if isinstance(statement, (ast.Break, ast.Continue)):
             return self._jumps[id(statement)]
-        return live | loaded([statement])
+        live = live | loaded([statement])
+        if isinstance(statement, (ast.With, ast.Try)):  # it may be left anywhere
+            for field in {"body", "orelse", "finalbody"} & {*statement._fields}:
+                self.block(getattr(statement, field), live)
+        return live
 
     def head(self, loop: ast.For | ast.While, live: set[str]) -> set[str]:
         """The variables that are live where an iteration begins or the loop ends."""

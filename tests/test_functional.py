@@ -103,6 +103,43 @@ def three_branches_of_statements(x, n):
     return y
 
 
+def four_branches_of_statements(x, n):
+    y = x
+    # here
+    if x > 2:
+        y = y * 2
+        y = y + 1
+    elif x > 1:
+        y = y * 3
+        y = y + 2
+    elif x > 0:
+        y = y * 4
+        y = y + 3
+    # there
+    return y
+
+
+def choice_in_a_with(x, n):
+    y = x
+    with dp.config():
+        # here
+        if x > 0:
+            y = y * 2
+        # there
+    return y
+
+
+def loop_in_a_try(x, n):
+    try:
+        # here
+        while x < 3:
+            x = x + n + 1
+        # there
+    finally:
+        pass
+    return x
+
+
 def swapped(x, n):
     a, b = x, 2 * x
     # here
@@ -446,7 +483,12 @@ def test_what_changes_an_object_has_no_functional_form():
             y = x
         return y
 
-    for function in (call, undefined):
+    def nothing(x):
+        if x > 0:
+            return
+        return x
+
+    for function in (call, undefined, nothing):
         assert hint_of(function, 1.0) == (
             f"choose between values: dp.where(x > 0, value_if_true, value_if_false), {REWRITE}"
         )
