@@ -12,7 +12,7 @@ from ..ops.convert import astype
 from ..shapes import Shape
 from ..source import Location
 from .counts import Counts
-from .emitted import FAILED, Emitted
+from .emitted import FAILED, Emitted, computed
 from .fuse import FILLED, Group, Schedule
 from .kernel import (
     Bound,
@@ -251,10 +251,7 @@ class _Emitter:
             args.append(value)
             depth = max(depth, at)
         name = self._fresh(node)
-        dtypes = tuple(arg.dtype for arg in node.args)
-        self.blocks[depth].append(
-            Compute(name, node.dtype, node.op, tuple(args), dtypes, node.kwargs, self._note(node))
-        )
+        self.blocks[depth] += computed(node, name, args, self._note(node), lambda: self._fresh(node))
         return name, depth
 
     def _through_view(self, node: Expr, index: tuple[Index, ...]) -> tuple[Operand, int]:

@@ -18,7 +18,7 @@ from ..ir.aval import Avals
 from ..ir.expr import Expr, Graph
 from ..ir.op import REGISTRY
 from ..shapes import DYNAMIC, Shape, size
-from .emitted import Draft, Emitted
+from .emitted import Draft, Emitted, computed
 from .kernel import Assign, Compute, Literal, Load, Operand, Statement, Store, Term, While
 from .views import FLAT_VIEWS, viewed
 
@@ -215,8 +215,7 @@ class _Writer(Draft):
         if node.op.family != "elementwise" or node.op.scalar is None or (name == "pow" and node.dtype.kind != "f"):
             raise _Unfit
         fresh = self.fresh()
-        dtypes = tuple(arg.dtype for arg in node.args)
-        self.block.append(Compute(fresh, node.dtype, node.op, tuple(args), dtypes, node.kwargs, self.note(node)))
+        self.block += computed(node, fresh, args, self.note(node), self.fresh)
         return fresh
 
     def _chosen(self, node: Expr, args: list[Any]) -> list[Operand]:

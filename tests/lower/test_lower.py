@@ -152,3 +152,19 @@ def test_positions_in_row_major_order(name: str) -> None:
     x = np.arange(30.0, dtype=np.float32).reshape(6, 5)
     expected = dp.defn(lambda x: COUNTED[name](x), backend="reference")(x)
     np.testing.assert_array_equal(dp.defn(lambda x: COUNTED[name](x), backend="cpu")(x), expected)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("exponent", [3, 4, 3.0])
+def test_third_and_fourth_powers_are_products(exponent, dtype):
+    x = dp.asarray([-np.inf, -2.5, -0.0, 0.0, 1e-30, 0.3, 1e30, np.inf, np.nan], dtype=dtype)
+    digits = 3e-7 if dtype == "float32" else 5e-16
+    for f, rtol in (
+        (lambda x: x**exponent, digits),
+        (lambda x: dp.fori_loop(0, 2, lambda i, c: c**exponent, x[5]), 8 * digits),
+    ):
+        compiled = dp.defn(f, backend="cpu")
+        assert "power" not in compiled.source(x)
+        with np.errstate(all="ignore"):
+            np.testing.assert_allclose(compiled(x), f(x), rtol=rtol)
+    assert "power" in dp.defn(lambda x: x**2.5, backend="cpu").source(x)
