@@ -56,16 +56,22 @@ def grad(
     >>> dp.grad(f)(2.0), dp.grad(dp.grad(f))(1.0)
     (Tensor(14., dtype=float32), Tensor(6., dtype=float32))
     """
-    inner = _inner(function)
-    both = value_and_gradient(inner, argnums, has_aux, prepare)
+    made: Callable[..., Any] = _transformed(function, gradient_of("grad", _inner(function), argnums, has_aux))
+    return made
+
+
+def gradient_of(
+    called: str, inner: Callable[..., Any], argnums: int | tuple[int, ...], has_aux: bool = False
+) -> Callable[..., Any]:
+    """The gradient of a plain function, to be called under a trace. called: what the user called, for messages."""
+    both = value_and_gradient(inner, argnums, has_aux, prepare, called)
 
     @functools.wraps(inner)
     def gradient(*args: Any, **kwargs: Any) -> Any:
         value, result = both(*args, **kwargs)
         return (result, value[1]) if has_aux else result
 
-    made: Callable[..., Any] = _transformed(function, gradient)
-    return made
+    return gradient
 
 
 def _inner(function: Any) -> Any:
@@ -233,6 +239,6 @@ def hvp(
     """
     _check_pairs("hvp", primals, tangents)
     count = len(primals)
-    gradient = _program(function, f"gradient {count}", grad(_inner(function), tuple(range(count))))
+    gradient = _program(function, f"gradient {count}", gradient_of("hvp", _inner(function), tuple(range(count))))
     found: tuple[Any, ...] = jvp(gradient, primals, tangents, **static)[1]
     return found

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .defn import Defn, _transformed
-from .derivatives import grad
+from .derivatives import gradient_of
 from .passes.pipeline import prepare
 from .transforms.jacobian import jacobians
 
@@ -81,6 +81,6 @@ def hessian(function: Callable[..., Any], argnums: int | tuple[int, ...] = 0) ->
             [2., 0.]], dtype=float32)
     """
     inner = function.function if isinstance(function, Defn) else function
-    transformed = jacobians("hessian", grad(inner, argnums), argnums, prepare, False)
+    transformed = jacobians("hessian", gradient_of("hessian", inner, argnums), argnums, prepare, False)
     made: Callable[..., Any] = _transformed(function, transformed)
     return made

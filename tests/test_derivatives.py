@@ -293,7 +293,7 @@ def test_the_hessian_of_containers_is_symmetric(way):
         (lambda: dp.linearize(dp.add, 1.0, 2.0)[1](1.0), "linearize: the linear map takes 2 tangents, got 1"),
         (lambda: dp.jacfwd(dp.sin, 1)(1.0), "jacfwd: there is no argument 1 to differentiate"),
         (lambda: dp.jacobian(dp.sin, "x")(1.0), "jacobian: argnums names arguments by number, not by 'x'"),
-        (lambda: dp.hessian(lambda x: x * 2)(dp.ones(2)), r"grad: <lambda> must return a scalar, not f32\[2\]"),
+        (lambda: dp.hessian(lambda x: x * 2)(dp.ones(2)), r"hessian: <lambda> must return a scalar, not f32\[2\]"),
         (lambda: dp.hvp(lambda x: x * 2, (dp.ones(2),), (dp.ones(2),)), r"must return a scalar, not f32\[2\]"),
     ],
 )

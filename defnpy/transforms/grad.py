@@ -263,20 +263,24 @@ def chosen(
 
 
 def value_and_gradient(
-    function: Callable[..., Any], argnums: int | tuple[int, ...], has_aux: bool, prepare: Callable[[Graph], Graph]
+    function: Callable[..., Any],
+    argnums: int | tuple[int, ...],
+    has_aux: bool,
+    prepare: Callable[[Graph], Graph],
+    called: str = "grad",
 ) -> Any:
     """A function, to be called under a trace, that returns ``(value, gradient)`` of a scalar ``function``.
 
-    prepare: makes of the function's graph the one that is differentiated.
+    prepare: makes of the function's graph the one that is differentiated. called: what its user called, for messages.
     """
 
     @functools.wraps(function)
     def transformed(*args: Any, **kwargs: Any) -> ValueAndGrad:
-        of_chosen, values, names = chosen("grad", function, argnums, args, kwargs)
+        of_chosen, values, names = chosen(called, function, argnums, args, kwargs)
 
         def scalar(*values: Any) -> Any:
             result = of_chosen(*values)
-            _check_scalar(function, result, has_aux)
+            _check_scalar(called, function, result, has_aux)
             return result
 
         leaves, structure = tree.flatten(values)
@@ -302,19 +306,19 @@ def _dtype(leaf: Any) -> Any:
     return aval_of(leaf).dtype
 
 
-def _check_scalar(function: Any, result: Any, has_aux: bool) -> None:
+def _check_scalar(called: str, function: Any, result: Any, has_aux: bool) -> None:
     name = getattr(function, "__name__", "the function")
     if has_aux:
         if not isinstance(result, tuple) or len(result) != 2:
             raise GradientError(
-                f"grad: with has_aux=True {name} must return (value, aux), not {_kind(result)}",
+                f"{called}: with has_aux=True {name} must return (value, aux), not {_kind(result)}",
                 where=quote(capture()),
                 hint="return (loss, everything_else)",
             )
         result = result[0]
     if not is_tensor(result):
         raise GradientError(
-            f"grad: {name} must return one scalar, not {_kind(result)}",
+            f"{called}: {name} must return one scalar, not {_kind(result)}",
             where=quote(capture()),
             hint="return the loss alone, or (loss, everything_else) with has_aux=True",
         )
@@ -322,13 +326,13 @@ def _check_scalar(function: Any, result: Any, has_aux: bool) -> None:
     place = quote(result.loc) if isinstance(result, Expr) else ""
     if aval.shape != ():
         raise GradientError(
-            f"grad: {name} must return a scalar, not {aval}",
+            f"{called}: {name} must return a scalar, not {aval}",
             where=place or quote(capture()),
-            hint="reduce it, with dp.sum(...) or dp.mean(...), before returning it",
+            hint="reduce it, with dp.sum(...) or dp.mean(...); dp.jacobian has the derivatives of every element",
         )
     if isinstance(result, Expr) and cotangent_dtype(result.dtype) is None:
         raise GradientError(
-            f"grad: {name} returns a {result.dtype}, which has no derivative",
+            f"{called}: {name} returns a {result.dtype}, which has no derivative",
             where=place,
             hint="return a float: a loss, not a decision",
         )

@@ -66,12 +66,14 @@ def test_too_many_tangents(place):
 
 
 def test_the_hessian_of_a_vector(place):
+    with pytest.raises(GradientError, match=r"^hvp: double must return a scalar"):
+        dp.hvp(double, (X,), (X,))
     with pytest.raises(GradientError) as caught:
         dp.hessian(double)(X)
     assert str(caught.value) == (
-        "grad: double must return a scalar, not f32[2]\n"
+        "hessian: double must return a scalar, not f32[2]\n"
         + place(double, "return x * 2", "x * 2")
-        + "\nHint: reduce it, with dp.sum(...) or dp.mean(...), before returning it"
+        + "\nHint: reduce it, with dp.sum(...) or dp.mean(...); dp.jacobian has the derivatives of every element"
     )
 
 

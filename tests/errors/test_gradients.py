@@ -54,7 +54,7 @@ def test_of_a_vector(way, place):
     assert str(caught.value) == (
         "grad: vector must return a scalar, not f32[3]\n"
         + place(vector, "return x * 2", "x * 2")
-        + "\nHint: reduce it, with dp.sum(...) or dp.mean(...), before returning it"
+        + "\nHint: reduce it, with dp.sum(...) or dp.mean(...); dp.jacobian has the derivatives of every element"
     )
 
 
