@@ -21,6 +21,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, default=STEPS, help=f"the most steps of a program ({STEPS})")
     parser.add_argument("--out", type=Path, default=None, help="a folder for failures, shrunk, and for figures")
     parser.add_argument("--optimized", action="store_true", help="let LLVM optimize: a seventh of the speed")
+    parser.add_argument("--coverage", action="store_true", help="print how many graphs each op was in")
     options = parser.parse_args(arguments)
     if options.out is not None:
         options.out.mkdir(parents=True, exist_ok=True)
@@ -28,6 +29,8 @@ def main(arguments: list[str] | None = None) -> int:
     with contextlib.nullcontext() if options.optimized else unoptimized():
         campaign.run(options.first, options.graphs, options.minutes * 60, lambda text: print(text, flush=True))
     print(campaign.summary())
+    if options.coverage:
+        print(campaign.coverage())
     for failure in campaign.failures:
         print(f"{failure.number} {failure.check}: {failure.message} {failure.file}")
     if options.out is not None:

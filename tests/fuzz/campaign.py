@@ -19,13 +19,17 @@ import numpy as np
 import defnpy as dp
 from defnpy.passes.pipeline import PASSES
 from defnpy.testing.programs import Program, draw_program
-from tests.fuzz.checks import CHECKS, Derived, Unreliable, compare, compiled, derive, joined
+from defnpy.testing.steps import table
+from tests.fuzz.checks import Derived, Unreliable, compare, compiled, derive, joined
+from tests.fuzz.dead import poisoned
+from tests.fuzz.every import CHECKS
 from tests.fuzz.shrink import Unprintable, fails, shrink, spelled
 
 __all__ = ["Campaign", "numbered", "unoptimized"]
 
 BATCH = 48  # so many graphs are compiled together
 STEPS = 5
+DEAD = 8  # of so many graphs one is compiled with a poisoned example, too
 ALONE = [name for name in CHECKS if not name.startswith("cpu")]  # the checks of one graph at a time
 
 
@@ -105,7 +109,23 @@ class Campaign:
         except Exception:  # one of them cannot be compiled, or is wrong: which one shows when each is compiled alone
             for number, derived in batch:
                 self._try(number, derived, name)
+        self._dead([row for row in batch if row[0] % DEAD == 0])
         self.number = numbers.stop
+
+    def _dead(self, batch: list[tuple[int, Derived]]) -> None:
+        """Programs with a poisoned example, compiled."""
+        made = []
+        try:
+            for number, derived in batch:
+                dead = poisoned(derived.program, number)
+                if dead is not None:
+                    made.append((number, dead))
+                    self.counts["poisoned and compiled"] += 1
+            if made:
+                self._together(made, "cpu dead", True)
+        except Exception:  # which one shows when each is compiled alone; LAPACK may refuse NaN
+            for number, derived in batch:
+                self._try(number, derived, "cpu dead")
 
     def _derived(self, number: int) -> Derived | None:
         """A program with its derivatives, through all checks but those of the compiler."""
@@ -165,6 +185,11 @@ class Campaign:
             f"{self.counts['ill-conditioned']} ill-conditioned"
         )
 
+    def coverage(self) -> str:
+        """Every op that is drawn from, and in how many of the graphs, derivatives included, it was."""
+        names = sorted({op.name for smooth in (False, True) for op, _ in table(smooth)}, key=lambda n: (self.ops[n], n))
+        return "\n".join([f"{self.ops[name]:8,}  {name}" for name in names])
+
     def save(self, path: Path) -> None:
         """The figures as JSON."""
         figures: dict[str, Any] = {
@@ -203,7 +228,8 @@ REDRAWN = '''"""Found by tests.fuzz.
 """
 
 from tests.fuzz.campaign import numbered
-from tests.fuzz.checks import CHECKS, derive
+from tests.fuzz.checks import derive
+from tests.fuzz.every import CHECKS
 
 if __name__ == "__main__":
     CHECKS[{name!r}](derive(numbered{drawn}, {number}, {smooth}))

@@ -8,6 +8,7 @@ L'' along it in both modes. Then, by the reference,
 - ``difference``: they agree with differences of L and of L' along the direction (smooth programs);
 - ``vmap``: the graph for two examples at once gives what it gives for each;
 - ``passes``: so does the graph after all passes, one alone, all but one;
+- ``dead``: an example that a ``where`` leaves out may hold NaN or infinity (``dead.py``);
 - ``cpu``: and compiled, with all passes or with none.
 """
 
@@ -32,7 +33,7 @@ from defnpy.transforms.grad import backward
 from defnpy.transforms.jvp import forward
 from defnpy.transforms.vmap import batched_graph
 
-__all__ = ["CHECKS", "Derived", "Mismatch", "Unreliable", "check_cpu", "derive", "joined"]
+__all__ = ["Derived", "Mismatch", "Unreliable", "compare", "compiled", "derive", "joined", "passes_of"]
 
 Arrays = list[np.ndarray]
 
@@ -169,11 +170,11 @@ def _sensitivity(derived: Derived, number: int) -> float:
     rng = np.random.default_rng(0)
     single = any(x.dtype == np.float32 for x in derived.inputs) or derived.values[number].dtype == np.float32
     size = 1e-6 if single else 1e-13
-    largest = 0.0
+    largest, here = 0.0, evaluate(derived.graph, derived.inputs)[number]
     for _ in range(4):
         near = [x * (1 + size * rng.standard_normal(x.shape)).astype(x.dtype) if x.dtype.kind == "f" else x
                 for x in derived.inputs]  # fmt: skip
-        gap = np.abs(evaluate(derived.graph, near)[number] - derived.values[number])
+        gap = np.abs(evaluate(derived.graph, near)[number] - here)
         largest = max(largest, float(np.nan_to_num(gap, nan=np.inf).max(initial=0.0)))
     return largest
 
@@ -260,11 +261,16 @@ def check_vmap(derived: Derived) -> None:
         compare(other, f"vmap, example {example}", rows, values)
 
 
-def check_passes(derived: Derived) -> None:
-    """All passes, one of them alone, and all but one, keep the answers; which one depends on the seed."""
+def passes_of(seed: int) -> list[tuple[Callable[[Graph], Graph], ...]]:
+    """Which passes run: all, one, all but one; which one depends on the seed."""
     count = len(PASSES)
-    alone, missing = PASSES[derived.seed % count], PASSES[derived.seed // count % count]
-    for chosen in (PASSES, (alone,), tuple(run for run in PASSES if run is not missing)):
+    alone, missing = PASSES[seed % count], PASSES[seed // count % count]
+    return [PASSES, (alone,), tuple([run for run in PASSES if run is not missing])]
+
+
+def check_passes(derived: Derived) -> None:
+    """All passes, one of them alone, and all but one, keep the answers."""
+    for chosen in passes_of(derived.seed):
         graph = derived.graph
         for run in chosen:
             graph = run(graph)
@@ -294,13 +300,3 @@ def joined(several: Sequence[Derived]) -> tuple[Graph, Arrays]:
             inputs = [trace.parameter(node.aval, f"p{k}_{i}") for i, node in enumerate(derived.graph.inputs)]
             outputs += trace.inline(derived.graph, inputs)
         return trace.graph(outputs), [x for derived in several for x in derived.inputs]
-
-
-CHECKS: dict[str, Callable[[Derived], None]] = {
-    "jvp": check_jvp,
-    "difference": check_difference,
-    "vmap": check_vmap,
-    "passes": check_passes,
-    "cpu": check_cpu,
-    "cpu without passes": lambda derived: check_cpu(derived, passes=False),
-}

@@ -14,7 +14,8 @@ from defnpy.ir.expr import Expr, Graph
 from defnpy.ir.op import Literal
 from defnpy.ir.trace import tracing
 from defnpy.testing.programs import Program
-from tests.fuzz.checks import CHECKS, Unreliable, derive
+from tests.fuzz.checks import Unreliable, derive
+from tests.fuzz.every import CHECKS
 
 __all__ = ["Unprintable", "check", "closed", "fails", "program_of", "shrink", "spelled"]
 

@@ -6,6 +6,7 @@ The long campaign is run by hand: ``python -m tests.fuzz --graphs 100000``.
 from __future__ import annotations
 
 import importlib
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -16,11 +17,15 @@ import pytest
 
 import defnpy as dp
 from defnpy.ir.expr import Expr
-from defnpy.ir.op import REGISTRY
-from defnpy.testing.steps import table
+from defnpy.ir.op import REGISTRY, Op
+from defnpy.ir.trace import tracing
+from defnpy.passes.pipeline import PASSES
+from defnpy.testing.steps import Maker, table
 from tests.fuzz.__main__ import main
 from tests.fuzz.campaign import ALONE, Campaign, is_smooth, numbered, unoptimized
-from tests.fuzz.checks import CHECKS, Mismatch, Unreliable, derive
+from tests.fuzz.checks import Mismatch, Unreliable, derive, passes_of
+from tests.fuzz.dead import poisoned
+from tests.fuzz.every import CHECKS
 from tests.fuzz.shrink import fails, shrink, spelled
 
 simplification = importlib.import_module("defnpy.passes.simplify")
@@ -45,6 +50,64 @@ def test_the_whole_table_is_drawn_from() -> None:
     assert {op.name for op, _ in table(True)} >= {name for name in wanted if REGISTRY[name].vjp is not None} - {"relu"}
     reached = {node.op.name for number in range(1000) for node in numbered(0, number).graph.nodes()}
     assert len(reached & wanted) > 0.8 * len(wanted)
+
+
+class Chosen(Maker):
+    """Draws one op of the table."""
+
+    def pick(self, options: Any) -> Any:
+        fitting = [option for option in options if isinstance(option, tuple) and option[0] is self.op]
+        return fitting[0] if fitting else super().pick(options)
+
+
+@pytest.mark.parametrize("smooth", [False, True])
+def test_every_op_of_the_table_is_drawn(smooth: bool) -> None:
+    """Each one becomes part of a program when it is its turn."""
+    below = random.Random(0).randrange
+    for op, _ in table(smooth):
+        assert any(drawn(op, below, smooth) for _ in range(10)), op  # large results are left out
+
+
+def drawn(op: Op, below: Any, smooth: bool) -> bool:
+    with tracing() as trace:
+        maker = Chosen(below, trace, smooth=smooth, table=True)
+        maker.op = op
+        maker.inputs()
+        maker.from_table()
+        return any(node.op is op for node in trace.graph([item.x for item in maker.pool]).nodes())
+
+
+def test_every_pass_is_switched_on_and_off() -> None:
+    chosen = [passes_of(seed) for seed in range(len(PASSES) ** 2)]
+    assert {alone for _, (alone,), _ in chosen} == set(PASSES)
+    assert {run for _, _, most in chosen for run in set(PASSES) - set(most)} == set(PASSES)
+    assert all(every == PASSES for every, _, _ in chosen)
+
+
+# -- what a where leaves out ------------------------------------------------------------------------------------------
+
+
+def test_a_poisoned_example_is_among_the_inputs_and_what_is_expected_is_finite() -> None:
+    made = [dead for number in range(60) if (dead := poisoned(numbered(0, number), number)) is not None]
+    assert len(made) > 40
+    assert sum(any(not np.isfinite(x).all() for x in dead.inputs) for dead in made) > 25
+    for dead in made:
+        assert all(np.isfinite(value).all() for value in dead.values)
+    assert sum("second" in dead.labels for dead in made) > 25
+
+
+def test_without_masks_dead_examples_are_found_to_poison(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cotangents that forget their conditions: what other systems do."""
+    module = importlib.import_module("defnpy.transforms.cotangent")
+    monkeypatch.setattr(module.Cotangent, "of", classmethod(lambda cls, part, node, strict=False: cls(part)))
+    number = found_by("dead")
+    assert number is not None
+    program, smooth = numbered(0, number), is_smooth(number)
+    small = shrink(program, lambda p: bool(fails(p, "dead", number, smooth)))
+    message = fails(small, "dead", number, smooth)
+    assert "nan" in message and len(small.graph.nodes()) <= 8
+    with pytest.raises(Mismatch):
+        exec(compile(spelled(small, "dead", number, smooth, message), "case.py", "exec"), {"__name__": "__main__"})
 
 
 # -- planted faults ---------------------------------------------------------------------------------------------------
