@@ -53,7 +53,7 @@ def _vjp(g: Any, y: Any, index: Any, *x: Any, branches: tuple[Graph, ...], ctx: 
     ends = [part is not None for part in g]
     read = set().union(*[reached(graph, [i for i, end in enumerate(ends) if end]) for graph in branches])
     wrt = [i in read and has_tangent(part) for i, part in enumerate(x)]
-    masked = any(part.masked for part in given(ctx.cotangents))
+    masked = bool(ctx.cotangents)  # or by a selection in a branch
     flags = mask_flags(given(ctx.cotangents))
     pulled = tuple([ctx.vjp_of(silent(graph), wrt, ends, alive=flags, masks=masked) for graph in branches])
     found = cond(

@@ -16,6 +16,7 @@ from ..ir.expr import Expr, Graph, Value, topological
 from ..ir.op import ITEM, Op
 from ..ir.trace import Trace, aval_of, current, tracing
 from ..ops.convert import astype
+from ..ops.elementwise import where
 from ..ops.linear import broadcast_to
 from ..source import capture, quote
 from .cotangent import Cotangent, guarded
@@ -115,13 +116,18 @@ def _pulled(
     outer = [part for part in g if part is not None] if several else [g]
     values = tuple([part and part.value for part in g]) if several else g.value
     y: Any = trace.items(node) if several else node
-    strict = any(part.strict for part in outer)
+    runs = op.name == "checkpoint" or op.family == "control"
+    strict = any(part.strict for part in outer) or (runs and _selects(node))
     ones = [part.whole for part in outer]
     one = bool(ones) and all(part is not None for part in ones)
     own = not one and (op.name == "checkpoint" or (op.family == "control" and strict))  # its graphs compute masks
     rule = functools.partial(op.vjp, **params, **context(op, Reverse(g if own else ())))
     if one or own or op.family == "control" or not outer or not all(part.masked for part in outer):
-        parts = [None if part is None else Cotangent.of(part, node, own and strict) for part in rule(values, y, *x)]
+        users = op.name == "custom_vjp"  # a selection in the rule is the user's own
+        parts = [
+            None if part is None else Cotangent.of(part, node, users or (own and strict))
+            for part in rule(values, y, *x)
+        ]
         return guarded(parts, ones) if one else [part and part.clean() for part in parts] if own else parts
     alive = spread(node, outer)
     if is_product(op):
@@ -200,6 +206,21 @@ class Reverse:
 def context(op: Op, kind: Any) -> dict[str, Any]:
     """The keyword argument that the rules of ``op`` take beside its parameters."""
     return {"ctx": kind} if op.graphs else {}
+
+
+def _selects(node: Expr) -> bool:
+    """Whether a graph that a node runs makes a selection of its own, which must reach what stands before the node."""
+    pending: list[Any] = [value for name, value in node.params if name in node.op.graphs]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, tuple):
+            pending += value
+        elif isinstance(value, Graph):
+            nodes = value.nodes()
+            if any(inner.op is where and inner.dtype.kind == "f" for inner in nodes):
+                return True
+            pending += [v for inner in nodes for name, v in inner.params if name in inner.op.graphs]
+    return False
 
 
 def _may_spoil(node: Expr, known: dict[Expr, Facts]) -> bool:

@@ -334,3 +334,47 @@ def test_the_test_would_see_a_mask_that_is_lost(monkeypatch):
     monkeypatch.setattr("defnpy.transforms.masks._pulled", lambda node, alive, i: dp.logical_or(alive, True))
     with pytest.raises(AssertionError):
         test_dead_rows("sort", "root of 0", lambda f: f)
+
+
+# -- selections inside what runs graphs, and what stands before them ---------------------------------------------------
+
+DATA, MATRIX, VECTOR = draw(3, 5), draw(5, 4) / 5, draw(4)
+KEPT = np.array([True, False, True])[:, None]
+INSIDE = {
+    "where": lambda h: dp.where(KEPT, h, 0) ** 2,
+    "branch": lambda h: dp.cond(dp.sum(VECTOR) > 0, lambda h: dp.where(KEPT, h, 0) ** 2, lambda h: h, h),
+    "one of two branches": lambda h: dp.cond(
+        dp.sum(MATRIX) > 0, lambda h: dp.where(KEPT, h, 0) ** 2, lambda h: 0 * h, h
+    ),
+    "scan": lambda h: dp.scan(lambda c, w: (c + dp.where(KEPT, w * h, 0) ** 2, c), dp.zeros_like(h), VECTOR)[0],
+    "loop": lambda h: dp.fori_loop(0, 2, lambda i, h: dp.where(KEPT, dp.sin(h), 0), h),
+    "until": lambda h: dp.while_loop(lambda c: c[0] < 2, lambda c: (c[0] + 1, dp.where(KEPT, c[1] ** 2, 0)), (0, h))[1],
+    "checkpoint": dp.checkpoint(lambda h: dp.where(KEPT, h, 0) ** 2),
+    "rule": dp.custom_vjp(lambda g, y, h: (dp.where(KEPT, 2 * g * h, 0),))(lambda h: dp.where(KEPT, h, 0) ** 2),
+    "branch in a scan": lambda h: dp.scan(lambda c, w: (c + INSIDE["branch"](w * h), None), dp.zeros_like(h), VECTOR)[
+        0
+    ],
+}
+
+
+@pytest.mark.parametrize("poison", [np.nan, np.inf])
+@pytest.mark.parametrize("name", INSIDE)
+def test_a_selection_reaches_what_stands_before_the_graph_that_makes_it(name, poison, way):
+    """A row of data is NaN, and left out in a branch, a loop, a checkpoint, a rule: after two products, of which both
+    other operands are parameters. First order, and second order both ways."""
+
+    def loss(parameters, data):
+        w, v = parameters
+        return dp.sum(dp.sin(INSIDE[name](data @ w) @ v))
+
+    parameters, directions = (MATRIX, VECTOR), (draw(5, 4), draw(4))
+    poisoned = np.where(KEPT, DATA, poison)
+    along = lambda data, p: sum(dp.sum(g * d) for g, d in zip(dp.grad(loss)(p, data), directions, strict=True))  # noqa: E731
+    derivatives = [
+        lambda data: dp.grad(way(loss))(parameters, data),
+        lambda data: dp.jvp(lambda p: dp.grad(loss)(p, data), (parameters,), (directions,))[1],
+        lambda data: dp.grad(way(lambda p: along(data, p)))(parameters),
+    ]
+    for derivative in derivatives:
+        for found, expected in zip(derivative(poisoned), derivative(DATA), strict=True):
+            np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-12)
