@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..dtypes import DType
 from ..ir.expr import Expr
 from ..ir.op import REGISTRY
 from ..source import Location
@@ -74,6 +75,13 @@ class Draft:
             self.buffers[node] = Buffer(self.names.get(node, f"b{len(self.buffers)}"), node.dtype, role)
             self.sources.append(node)
         return self.buffers[node].name
+
+    def scratch(self, dtype: DType, count: int) -> str:
+        """The name of a new buffer of so many elements that only the kernel sees."""
+        name = self.fresh()
+        self.buffers[name] = Buffer(name, dtype, "scratch")
+        self.sources.append(count)
+        return name
 
     def size(self, value: int) -> str:
         """The name of a new size argument."""

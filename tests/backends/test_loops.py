@@ -145,7 +145,7 @@ def test_large_bodies_are_shared_by_threads():
 
 
 def test_the_source_shows_the_body():
-    f = dp.defn(lambda x, n: dp.fori_loop(0, n, lambda i, x: dp.tanh(x) * 2.0, x))
+    f = dp.defn(lambda x, n: dp.fori_loop(0, n, lambda i, x: dp.tanh(x) * dp.sum(x), x))
     text = f.source(dp.ones((3, 4)), 5)
     assert "body of" in text and "tanh(" in text and "<graph" not in text
 
@@ -271,3 +271,104 @@ def test_a_failed_check_in_a_kernel_names_the_line():
     with pytest.raises(IndexingError, match="index -4 is out of bounds for axis 0 of size 3") as caught:
         f(dp.ones(3))
     assert "x[i - 4]" in str(caught.value)
+
+
+# -- loops over small arrays, element by element: one kernel, too ------------------------------------------------------
+
+
+def repeated(body, **how):
+    """A function that carries an array through five iterations."""
+    return lambda x, *others: dp.fori_loop(0, 5, lambda i, c: body(i, c, x, *others), x, **how)
+
+
+def until(x, n):
+    """An element decides."""
+    return dp.while_loop(lambda c: (c[0] < n) & (c[1][0] < 2), lambda c: (c[0] + 1, c[1] * 1.1 + x), (0, x))
+
+
+def rows(xs, y, reverse):
+    def step(c, row):
+        a, b = c
+        return (b + row, dp.where(a > row, a, 0.5 * b)), (a, row, a < b, dp.zeros(3, dtype=F64), 2.0 * row)
+
+    return dp.scan(step, (y, -y), xs, reverse=reverse)
+
+
+def mixed(x, n):
+    """Numbers and arrays of two shapes, which take each other's values."""
+
+    def step(i, c):
+        number, flat, table = c
+        return number * 0.5 + flat[1], table.reshape(6) + number, (flat * dp.astype(i, F64)).reshape(2, 3)
+
+    return dp.fori_loop(0, n, step, (0.1, x, x.reshape(2, 3)))
+
+
+def kinds(x):
+    def step(i, c):
+        even, count, value = c
+        return ~even, count + dp.astype(even, "int32"), dp.where(even, value * 2, dp.astype(i, "float32"))
+
+    return dp.fori_loop(0, 5, step, (x > 0, dp.zeros(x.shape, dtype="int32"), dp.astype(x, "float32")))
+
+
+def laned_backwards(x, w):
+    return dp.value_and_grad(lambda x, w: dp.sum(repeated(lambda i, c, x, w: dp.sin(c) * w + 0.1 * i)(x, w)), (0, 1))(
+        x, w
+    )
+
+
+VECTOR, ROWS, FLAT = (dp.asarray(np.linspace(-1, 1, n)) for n in (3, 12, 6))
+LANED = {
+    "a recurrence": (repeated(lambda i, c, x: 3.7 * c * (1 - c)), (VECTOR,)),
+    "with what is around": (repeated(lambda i, c, x: dp.sin(c) * x + 0.1 * i), (ROWS.reshape(2, 2, 3),)),
+    "longer than a vector": (repeated(lambda i, c, x: dp.exp(-c) * x), (dp.asarray(np.linspace(0, 1, 777)),)),
+    "an element of its own": (repeated(lambda i, c, x: c * 0.5 + c[0] - x[i % 3]), (VECTOR,)),
+    "one number for all": (repeated(lambda i, c, x: dp.broadcast_to(1.5 * i, (3,))), (VECTOR,)),
+    "nothing": (repeated(lambda i, c, x: c), (VECTOR,)),
+    "until": (until, (VECTOR, 9)),
+    "until at once": (until, (VECTOR, 0)),
+    "rows": (lambda xs, y: rows(xs, y, False), (ROWS.reshape(4, 3), VECTOR)),
+    "rows backwards": (lambda xs, y: rows(xs, y, True), (ROWS.reshape(4, 3), VECTOR)),
+    "no row": (lambda xs, y: rows(xs, y, False), (dp.zeros((0, 3), dtype=F64), VECTOR)),
+    "numbers beside arrays": (mixed, (FLAT, 4)),
+    "all kinds": (kinds, (VECTOR,)),
+    "a branch": (repeated(lambda i, c, x: dp.cond(i > 2, lambda c: c * x, dp.sin, c)), (VECTOR,)),
+    "the way back": (laned_backwards, (VECTOR, 1 - VECTOR)),
+}
+
+
+@pytest.mark.parametrize("name", LANED)
+def test_a_loop_over_a_small_array_is_one_kernel(name):
+    function, args = LANED[name]
+    agree(function, *args, rtol=1e-6 if name == "all kinds" else 1e-11)
+    steps = dp.defn(lambda *xs: function(*xs)).compile(*args).steps()
+    assert "call" not in [step.kind for step in steps]
+    assert name == "nothing" or any("while True:" in step.source for step in steps)
+
+
+@pytest.mark.parametrize("name", LANED)
+def test_both_renderers_make_the_same_lanes(name):
+    pytest.importorskip("numba", reason="the second renderer")
+    function, args = LANED[name]
+    expected = dp.defn(lambda *xs: function(*xs))(*args)
+    with dp.config(renderer="numba"):
+        found = dp.defn(lambda *xs: function(*xs))(*args)
+    for a, b in zip(dp.tree.leaves(found), dp.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6 if a.dtype == np.float32 else 1e-12)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        lambda i, c, x: c * dp.sum(c),
+        lambda i, c, x: dp.flip(c) * 0.5,
+        lambda i, c, x: c + x[:, None] @ x[None, :] @ c,
+        lambda i, c, x: dp.fori_loop(0, 2, lambda j, c: c * x, c),
+        lambda i, c, x: dp.concat([c[1:], c[:1]]),
+    ],
+)
+def test_what_mixes_elements_is_no_kernel_of_lanes(body):
+    function = repeated(body)
+    agree(function, VECTOR, rtol=1e-11)
+    assert not any("while True:" in step.source for step in dp.defn(function).compile(VECTOR).steps())
