@@ -170,8 +170,8 @@ def prefix(short: Any, tree: Any) -> list[Any]:
     return [s for s, leaf in zip(said, found, strict=True) if leaf is not None]
 
 
-def difference(first: Any, second: Any, root: str = "") -> str:
-    """The first place where two containers differ in structure, in words; empty when they do not.
+def difference(first: Any, second: Any, root: str = "", called: tuple[str, str] = ("the first", "the second")) -> str:
+    """The first place where two containers, ``called`` so, differ in structure, in words; empty when they do not.
 
     >>> import defnpy as dp
     >>> dp.tree.difference({"w": 1, "b": 2}, {"w": 1, "c": 2})
@@ -182,25 +182,26 @@ def difference(first: Any, second: Any, root: str = "") -> str:
     one, two = optree.tree_structure(first, namespace=NAMESPACE), optree.tree_structure(second, namespace=NAMESPACE)
     if one == two:
         return ""
+    a, b = called
     mine, yours = paths(first, root), paths(second, root)
     only_mine = [p for p in mine if p not in yours]
     only_yours = [p for p in yours if p not in mine]
     if only_mine and only_yours:
-        return f"{_few(only_mine)} only in the first, {_few(only_yours, verb='')} only in the second"
+        return f"{_few(only_mine)} only in {a}, {_few(only_yours, verb='')} only in {b}"
     if only_mine:
-        return f"{_few(only_mine)} only in the first"
+        return f"{_few(only_mine)} only in {a}"
     if only_yours:
-        return f"{_few(only_yours)} only in the second"
-    return _other_kind(one, two, root) or f"{one} and {two}"
+        return f"{_few(only_yours)} only in {b}"
+    return _other_kind(one, two, root, called) or f"{one} and {two}"
 
 
-def _other_kind(one: Structure, two: Structure, place: str) -> str:
+def _other_kind(one: Structure, two: Structure, place: str, called: tuple[str, str]) -> str:
     """The first place where two structures of the same paths are containers of different kinds."""
     if one.type is not two.type:
-        return f"{place or 'it'} is {_kind(one)} in the first, {_kind(two)} in the second"
+        return f"{place or 'it'} is {_kind(one)} in {called[0]}, {_kind(two)} in {called[1]}"
     for entry, mine, yours in zip(one.entries(), one.children(), two.children(), strict=False):
         step = f".{entry}" if one.kind == optree.PyTreeKind.CUSTOM else f"[{entry!r}]"
-        found = _other_kind(mine, yours, place + step)
+        found = _other_kind(mine, yours, place + step, called)
         if found:
             return found
     return ""

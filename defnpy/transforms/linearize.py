@@ -75,10 +75,14 @@ class Side(NamedTuple):
         """The tensors of a container of tangents, checked, in their dtypes; None where it has None."""
         try:
             found = self.structure.flatten_up_to(given)
-        except ValueError as error:
+        except ValueError:
+            shown = self.paths[:4] + ["..."] * (len(self.paths) > 4)
+            wanted = tree.unflatten(self.structure, self.paths)
+            difference = tree.difference(wanted, given, self.noun, ("what they belong to", f"the {self.noun}s"))
             raise TreeError(
-                f"{called}: the {self.noun}s do not have the structure of what they belong to: {error}",
+                f"{called}: the {self.noun}s do not have the structure of what they belong to: {difference}",
                 where=quote(capture()),
+                hint=f"one container with a tensor or None for each of {', '.join(shown)}",
             ) from None
         return [self._one(called, *leaf) for leaf in zip(self.paths, self.moving, found, strict=True)]
 
