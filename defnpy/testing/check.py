@@ -14,7 +14,7 @@ import numpy as np
 from .. import tree
 from ..defn import Defn
 from ..derivatives import jvp, value_and_grad
-from ..dtypes import DType, as_dtype
+from ..dtypes import DType
 from ..errors import GradientError
 from ..transforms.stage import is_tensor
 from .arguments import (
@@ -29,7 +29,7 @@ from .arguments import (
     size_of,
     tensors,
 )
-from .conditions import name_of, refuse_narrow, refuse_random
+from .conditions import float_dtype, name_of, refuse_narrow, refuse_random, refuse_single
 from .noise import rounding, rounding_inside
 
 __all__ = ["GradientCheckError", "VacuousCheckWarning", "check_grads"]
@@ -97,7 +97,8 @@ def check_grads(
         raise GradientError(f"check_grads: modes are 'fwd' and 'rev', not {modes!r}")
     if order < 1:
         raise GradientError(f"check_grads: order {order} checks nothing", hint="the first derivative is order=1")
-    kind = as_dtype(dtype)
+    kind = float_dtype(dtype)
+    refuse_single(args)
     inner = function.function if isinstance(function, Defn) else function
     compiler = functools.partial(Defn, backend=function._backend) if isinstance(function, Defn) else None
     wide = [converted(arg, kind, integers=False) for arg in args]
@@ -224,7 +225,7 @@ class _Check:
         elif abs(right - left) > 1e-2 * max(abs(right), abs(left)) + 64 * noise:
             reason = f". The slopes to the left and to the right are {left:.6g} and {right:.6g}: the point is at a kink"
         else:
-            return ""
+            return ". Of a scalar function gradient_report shows which elements are wrong"
         return reason + ". Check elsewhere, or see gradient_report, which tells kinks from errors"
 
     def _value(self, function: Callable[..., Any], direction: list[Any], step: float) -> float:

@@ -20,6 +20,7 @@ from ..ir.expr import Expr, Graph
 from ..source import quote
 from ..transforms.stage import is_tensor, stage
 from .arguments import converted, tensors
+from .conditions import refuse_random
 
 __all__ = ["complex_step_gradient"]
 
@@ -68,6 +69,7 @@ def complex_step_gradient(
     numbers = (argnums,) if isinstance(argnums, int) else argnums
     values = [converted(arg, np.dtype("float64"), integers=i in numbers) for i, arg in enumerate(args)]
     inner = function.function if isinstance(function, Defn) else function
+    refuse_random(inner, inner(*tensors(values)), inner(*tensors(values)))
     staged = stage(inner, tensors(values), {})
     _check(staged.graph)
     leaves = [leaf for value in values for leaf in tree.leaves(value)]

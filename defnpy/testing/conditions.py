@@ -9,14 +9,31 @@ import numpy as np
 
 from .. import tree
 from ..defn import Defn
-from ..dtypes import DType
+from ..dtypes import DType, as_dtype
 from ..errors import GradientError
 from ..ir.aval import Avals
 from ..ir.expr import Expr
 from ..source import quote
 from ..transforms.stage import is_tensor, stage
 
-__all__ = ["name_of", "refuse_narrow", "refuse_random"]
+__all__ = ["float_dtype", "name_of", "refuse_narrow", "refuse_random", "refuse_single"]
+
+
+def float_dtype(dtype: Any) -> DType:
+    """The dtype that a check computes in; an error where that is none of the two that there are tolerances for."""
+    kind = as_dtype(dtype)
+    if kind.kind != "f":
+        raise GradientError(f"gradients are checked in float64 or float32, not in {kind}", hint='leave dtype="float64"')
+    return kind
+
+
+def refuse_single(args: Any) -> None:
+    """Raise where the one argument of a function was given in place of the list of its arguments."""
+    if is_tensor(args) or isinstance(args, dict):
+        raise GradientError(
+            "args holds the arguments of the function, one after the other; it is one of them",
+            hint="put it into a list: [x]",
+        )
 
 
 def refuse_random(function: Any, first: Any, second: Any) -> None:

@@ -12,9 +12,9 @@ import numpy as np
 
 from .. import tree
 from ..derivatives import value_and_grad
-from ..dtypes import DType, as_dtype
+from ..dtypes import DType
 from .arguments import STEPS, TOLERANCES, movable, sampled, size_of, tensors
-from .conditions import refuse_narrow, refuse_random
+from .conditions import float_dtype, refuse_narrow, refuse_random, refuse_single
 from .kinks import Kink, slopes_at_kinks
 from .noise import rounding_inside
 from .numerical import both_sides, value_at
@@ -173,7 +173,8 @@ def gradient_report(
     (True, True)
     """
     numbers = (argnums,) if isinstance(argnums, int) else argnums
-    kind = as_dtype(dtype)
+    kind = float_dtype(dtype)
+    refuse_single(args)
     tolerance = TOLERANCES[kind.name] if tolerance is None else tolerance
     values = movable(function, args, numbers, kind)
     middle = value_at(function, values)

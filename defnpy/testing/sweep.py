@@ -10,9 +10,9 @@ import numpy as np
 
 from .. import tree
 from ..derivatives import grad
-from ..dtypes import as_dtype
 from .arguments import movable, sampled, tensors
-from .numerical import both_sides
+from .conditions import float_dtype, refuse_random, refuse_single
+from .numerical import both_sides, value_at
 
 __all__ = ["StepSweep", "step_sweep"]
 
@@ -80,9 +80,11 @@ def step_sweep(
     1e-02    8.33e-06
     """
     numbers = (argnums,) if isinstance(argnums, int) else argnums
-    kind = as_dtype(dtype)
+    kind = float_dtype(dtype)
+    refuse_single(args)
     wide = movable(function, args, numbers, np.dtype("float64"))
     values = movable(function, args, numbers, kind)
+    refuse_random(function, value_at(function, wide), value_at(function, wide))
     rng = np.random.default_rng(seed)
     errors: dict[str, tuple[float, ...]] = {}
     for number, gradient in zip(numbers, grad(function, numbers)(*tensors(wide)), strict=True):

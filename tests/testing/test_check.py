@@ -366,3 +366,30 @@ def test_a_kink_is_no_rounding():
         check_grads(lambda x: dp.sum(dp.relu(x)), [dp.asarray([0.0, 1.0])])
     with pytest.raises(GradientCheckError, match="jumps at the point"):
         check_grads(lambda x: dp.floor(x) + x, [dp.asarray([1.0])])
+
+
+# -- mistakes in the call ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("check", [check_grads, dp.testing.gradient_report, dp.testing.step_sweep])
+def test_mistakes_in_the_call_are_told(check):
+    function = lambda x: dp.sum(dp.sin(x))  # noqa: E731
+    with pytest.raises(GradientError, match="gradients are checked in float64 or float32, not in int32"):
+        check(function, [X], dtype="int32")
+    for argument in (X, np.ones(2), {"x": X}):
+        with pytest.raises(GradientError, match="args holds the arguments of the function") as caught:
+            check(function, argument)
+        assert caught.value.hint == "put it into a list: [x]"
+    with pytest.raises(GradientError, match="gives different values for equal arguments"):
+        check(lambda x: dp.sum(x * np.random.default_rng().random(3)), [X])
+
+
+def test_complex_steps_of_a_function_that_draws_anew_are_refused():
+    with pytest.raises(GradientError, match="gives different values for equal arguments"):
+        dp.testing.complex_step_gradient(lambda x: dp.sum(x * np.random.default_rng().random(3)), X)
+
+
+def test_a_wrong_rule_is_told_with_a_way_on(monkeypatch):
+    monkeypatch.setattr(elementwise.tanh, "vjp", twice_too_large)
+    with pytest.raises(GradientCheckError, match="gradient_report shows which elements are wrong"):
+        check_grads(dp.tanh, [X])
