@@ -5,6 +5,7 @@ The long campaign is run by hand: ``python -m tests.fuzz --graphs 100000``.
 
 from __future__ import annotations
 
+import ast
 import importlib
 import random
 import subprocess
@@ -155,6 +156,12 @@ def wrong_kernel(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(REGISTRY["sigmoid"], "scalar", "1 / (1 + exp({x}))")
 
 
+def wrong_renderer(patch: pytest.MonkeyPatch) -> None:
+    """Differences are printed as sums."""
+    patch.setattr(importlib.import_module("defnpy.backends.cpu.compile"), "_loaded", {})  # known kernels
+    patch.setattr(instructions, "_FLOAT", {**instructions._FLOAT, ast.Sub: "fadd"})
+
+
 def wrong_memory(patch: pytest.MonkeyPatch) -> None:
     """All temporaries in one place."""
 
@@ -171,6 +178,7 @@ FAULTS = [
     (wrong_batch, "vmap"),
     (wrong_pass, "passes"),
     (wrong_kernel, "cpu"),
+    (wrong_renderer, "cpu"),
     (wrong_memory, "cpu"),
 ]
 

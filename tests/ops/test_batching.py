@@ -133,6 +133,49 @@ def test_the_rules_of_the_gradient_agree_with_a_loop(op: Op, case: Case) -> None
     check_batched_gradient(op, case)
 
 
+def check_batched_second_order(op: Op, case: Case) -> None:
+    """The products of all examples' Hessians with a direction, reverse over reverse, against a loop of them."""
+    rows = examples(op, case)
+    numbers = tuple(i for i, a in enumerate(rows[0]) if a.dtype.kind == "f")
+    function = bound(op, case.params)
+    ys = function(*map(dp.asarray, rows[0]))
+    floats = [i for i, y in enumerate(ys) if y.dtype.kind == "f"]
+    if not numbers or not floats:
+        return
+    rng = np.random.default_rng(1)
+    weights = [dp.asarray(rng.standard_normal(ys[i].shape)) for i in floats]
+    directions = [dp.asarray(rng.standard_normal(rows[0][i].shape)) for i in numbers]
+
+    def projected(*xs: Any) -> Any:
+        found = function(*xs)
+        return sum(dp.sum(found[i] * each) for i, each in zip(floats, weights, strict=True))
+
+    def along(*xs: Any) -> Any:
+        return sum(dp.sum(g * d) for g, d in zip(dp.grad(projected, numbers)(*xs), directions, strict=True))
+
+    product = dp.grad(along, numbers)
+    loop = [product(*map(dp.asarray, row)) for row in rows]
+    batched = dp.vmap(product)(*[dp.asarray(np.stack(column)) for column in zip(*rows, strict=True)])
+    for i in range(len(numbers)):
+        expected = np.stack([np.asarray(products[i]) for products in loop])
+        np.testing.assert_allclose(np.asarray(batched[i]), expected, rtol=1e-10, atol=1e-11)
+
+
+@pytest.mark.parametrize(("op", "case"), [row for row in ROWS if row.values[0].vjp is not None])
+def test_the_rules_of_the_second_derivative_agree_with_a_loop(op: Op, case: Case) -> None:
+    check_batched_second_order(op, case)
+
+
+def test_a_wrong_rule_is_caught_by_the_second_derivative(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second derivative of sin is computed by sin itself."""
+    op = REGISTRY["sin"]
+    right = op.batch
+    assert right is not None
+    monkeypatch.setattr(op, "batch", lambda batched, x: dp.flip(right(batched, x), axis=0))
+    with pytest.raises(AssertionError, match="Mismatched elements"):
+        check_batched_second_order(op, op.cases[0])
+
+
 def test_an_op_without_a_rule_is_computed_one_by_one() -> None:
     op = REGISTRY["dot_general"]
     rule, op.batch = op.batch, None
