@@ -23,6 +23,7 @@ from .linalg import (
     Array,
     computed,
     drawn,
+    iterated,
     lower_part,
     matrices,
     matrix_op,
@@ -38,8 +39,6 @@ from .linalg import (
 from .linear import broadcast_to, concat_, iota, reshape, slice_, zeros_like
 from .logic import equal
 from .sort import along, argsort
-
-NOT_FINITE = {"what": "the iteration does not converge: the matrix holds NaN or infinity", "hint": ""}
 
 
 def _symmetric(x: Any) -> Any:
@@ -292,7 +291,7 @@ def eigh(x, /):
     Tensor([1., 2.], dtype=float32)
     """
     x = np.asarray(x)
-    return tuple(computed(np.linalg.eigh, (x + np.swapaxes(x, -1, -2)) * x.dtype.type(0.5), **NOT_FINITE))
+    return tuple(iterated(np.linalg.eigh, (x + np.swapaxes(x, -1, -2)) * x.dtype.type(0.5)))
 
 
 def _eigvalsh_vjp(g: Any, y: Any, x: Any) -> tuple[Any]:
@@ -313,7 +312,7 @@ def eigvalsh(x, /):
     Tensor([1., 2.], dtype=float32)
     """
     x = np.asarray(x)
-    return computed(np.linalg.eigvalsh, (x + np.swapaxes(x, -1, -2)) * x.dtype.type(0.5), **NOT_FINITE)
+    return iterated(np.linalg.eigvalsh, (x + np.swapaxes(x, -1, -2)) * x.dtype.type(0.5))
 
 
 def _svd_infer(x: Aval, *, full_matrices: bool) -> tuple[Aval, Aval, Aval]:
@@ -377,7 +376,7 @@ def svd(x, /, *, full_matrices=True):
     >>> s
     Tensor([2., 1.], dtype=float32)
     """
-    return tuple(computed(np.linalg.svd, x, full_matrices=full_matrices, **NOT_FINITE))
+    return tuple(iterated(np.linalg.svd, x, full_matrices=full_matrices))
 
 
 def _svdvals_vjp(g: Any, y: Any, x: Any) -> tuple[Any]:
@@ -397,4 +396,4 @@ def svdvals(x, /):
     >>> dp.linalg.svdvals(dp.asarray([[0.0, 2.0], [1.0, 0.0]]))
     Tensor([2., 1.], dtype=float32)
     """
-    return computed(np.linalg.svd, x, compute_uv=False, **NOT_FINITE)
+    return iterated(np.linalg.svd, x, compute_uv=False)

@@ -100,6 +100,15 @@ def computed(function: Callable[..., Any], *operands: Any, what: str, hint: str,
         raise Mismatch(what, hint=hint, error=LinAlgError) from None
 
 
+def iterated(function: Callable[..., Any], x: Any, **options: Any) -> Any:
+    """What a function of numpy.linalg gives that iterates. LAPACK may never come back from a matrix with an infinity,
+    so it is handed none."""
+    what, hint = "the iteration does not converge: the matrix holds NaN or infinity", "dp.isfinite(x) tells where"
+    if not np.isfinite(x).all():
+        raise Mismatch(what, hint=hint, error=LinAlgError)
+    return computed(function, x, what=what, hint=hint, **options)
+
+
 SINGULAR = {
     "what": "the matrix is singular",
     "hint": "dp.linalg.lstsq and dp.linalg.pinv take singular ones; or add to the diagonal: x + 1e-6 * dp.eye(n)",
@@ -336,4 +345,4 @@ def pinv(x, /, *, rtol=None):
     x = np.asarray(x)
     if rtol is None:
         rtol = max(x.shape[-2:]) * np.finfo(x.dtype).eps
-    return computed(np.linalg.pinv, x, rtol=rtol, what="the matrix holds NaN or infinity", hint="")
+    return iterated(np.linalg.pinv, x, rtol=rtol)

@@ -297,7 +297,7 @@ SINGULAR = LESS + "singular ones; or add to the diagonal: x + 1e-6 * dp.eye(n)"
             LinAlgError,
             lambda: dp.linalg.svd(np.full((2, 2), np.nan)),
             "svd(f64[2,2]): the iteration does not converge: the matrix holds NaN or infinity",
-            "",
+            "dp.isfinite(x) tells where",
         ),
         (
             ShapeError,
@@ -349,3 +349,14 @@ def test_a_singular_matrix_is_noticed_while_running(backend):
     with pytest.raises(np.linalg.LinAlgError, match="the matrix is singular") as caught:
         f(np.ones((2, 2)))
     assert "dp.linalg.inv(x)" in caught.value.where
+
+
+@pytest.mark.parametrize(
+    "function", [dp.linalg.svd, dp.linalg.svdvals, dp.linalg.eigh, dp.linalg.eigvalsh, dp.linalg.pinv]
+)
+def test_an_infinity_is_refused(name):
+    """Found by tests.fuzz: LAPACK iterates for ever on the singular values of this matrix."""
+    matrix = np.array([[-np.inf, 1.3, 0.8], [-np.inf, -0.3, 1.5], [2.0, 1.8, 1.3]])
+    for way in (lambda f: f, dp.defn):
+        with pytest.raises(LinAlgError, match="the matrix holds NaN or infinity"):
+            way(getattr(dp.linalg, name))(np.stack([np.eye(3), matrix]))
