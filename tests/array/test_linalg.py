@@ -351,9 +351,7 @@ def test_a_singular_matrix_is_noticed_while_running(backend):
     assert "dp.linalg.inv(x)" in caught.value.where
 
 
-@pytest.mark.parametrize(
-    "function", [dp.linalg.svd, dp.linalg.svdvals, dp.linalg.eigh, dp.linalg.eigvalsh, dp.linalg.pinv]
-)
+@pytest.mark.parametrize("name", ["svd", "svdvals", "eigh", "eigvalsh", "pinv"])
 def test_an_infinity_is_refused(name):
     """Found by tests.fuzz: LAPACK iterates for ever on the singular values of this matrix."""
     matrix = np.array([[-np.inf, 1.3, 0.8], [-np.inf, -0.3, 1.5], [2.0, 1.8, 1.3]])
