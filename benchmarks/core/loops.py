@@ -1,4 +1,5 @@
-"""Loops: a loop over numbers beside the same one written by hand for Numba, and how the way back grows with its length.
+"""Loops: over numbers and over small arrays beside the same ones written by hand for Numba (and by JAX, if installed),
+and how the way back grows with its length.
 
 python -m benchmarks.core.loops [--quick]
 """
@@ -6,7 +7,9 @@ python -m benchmarks.core.loops [--quick]
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import math
+import statistics
 import time
 from collections.abc import Callable
 from typing import Any
@@ -58,6 +61,46 @@ def by_hand() -> Callable[[float, int], float]:
     return loop
 
 
+def elementwise(elements: int, n: int) -> dict[str, Callable[[], Any]]:
+    """A recurrence of each of some numbers, n times: calls by who computes it."""
+    import numba
+
+    x = np.linspace(0.1, 0.9, elements, dtype=np.float32)
+    given = dp.asarray(x)
+    ours = dp.defn(lambda x: dp.fori_loop(0, n, lambda i, c: c * 0.999 + 0.001 * c * c * x, x))
+
+    @numba.njit
+    def by_hand(x: Any) -> Any:
+        c = x.copy()
+        for _ in range(n):
+            for j in range(len(c)):
+                c[j] = c[j] * np.float32(0.999) + np.float32(0.001) * c[j] * c[j] * x[j]
+        return c
+
+    calls: dict[str, Callable[[], Any]] = {"defnpy": lambda: ours(given), "Numba by hand": lambda: by_hand(x)}
+    if importlib.util.find_spec("jax") is not None:
+        import jax
+
+        theirs = jax.jit(lambda x: jax.lax.fori_loop(0, n, lambda i, c: c * 0.999 + 0.001 * c * c * x, x))
+        there = jax.numpy.asarray(x)
+        calls["JAX"] = lambda: theirs(there).block_until_ready()
+    return calls
+
+
+def compare(elements: int, n: int, repeats: int) -> None:
+    """Print the nanoseconds of an iteration, medians of calls in turns."""
+    calls = elementwise(elements, n)
+    expected = np.asarray(calls["defnpy"]())
+    for call in calls.values():
+        np.testing.assert_allclose(np.asarray(call()), expected, rtol=1e-3)  # some round once less
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(repeats):
+        for name, call in calls.items():
+            seconds[name].append(least(call, 1))
+    found = ", ".join(f"{name} {statistics.median(times) / n * 1e9:.1f} ns" for name, times in seconds.items())
+    print(f"  {elements:>6,} elements, an iteration: {found}")
+
+
 def reverse(lengths: list[int], repeats: int) -> float:
     """Print the seconds of the gradient through ``until``; the exponent of their growth at the long end."""
 
@@ -88,6 +131,9 @@ def main() -> None:
     fori = dp.defn(counted)
     fori(x, steps)
     print(f"  the same by fori_loop {least(lambda: fori(x, steps), repeats) * 1e3:.3f} ms")
+    print("fori_loop over an array, element by element")
+    for elements in (2, 8, 32, 100, 1000):
+        compare(elements, 1000 if quick else 20_000, repeats)
     print("gradient through a while_loop whose length only the data decide")
     lengths = [100, 1000, 10_000] if quick else [100, 1000, 10_000, 100_000]
     exponent = reverse(lengths, repeats)
