@@ -12,9 +12,10 @@ __all__ = ["guards"]
 def guards(graph: Graph) -> dict[Expr, tuple[Expr, ...]]:
     """The branches of which the first one returns operands as they are, and these operands, one for each result.
 
-    Nobody else reads the operands. So the results may take their memory, and as long as the first branch is chosen, a
-    look at the index is all there is to do: the program goes on. Only where another one is, its results are computed
-    and written over the operands, and then it is early enough to compile that branch.
+    Nobody else reads the operands, and no two results are the same one. So the results may take their memory, and as
+    long as the first branch is chosen, a look at the index is all there is to do: the program goes on. Only where
+    another one is, its results are computed and written over the operands, and then it is early enough to compile that
+    branch.
     """
     found = {}
     for node in graph.nodes():
@@ -28,4 +29,7 @@ def guards(graph: Graph) -> dict[Expr, tuple[Expr, ...]]:
         once = sum(arg is operand for arg in node.args) == 1
         return once and operand.op.name != "parameter" and users[operand] == [node] and operand not in ends
 
-    return {node: kept for node, kept in found.items() if kept and all(alone(operand, node) for operand in kept)}
+    def separate(node: Expr, kept: tuple[Expr, ...]) -> bool:
+        return len(set(kept)) == len(kept) and all(alone(operand, node) for operand in kept)
+
+    return {node: kept for node, kept in found.items() if kept and separate(node, kept)}

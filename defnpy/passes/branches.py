@@ -6,11 +6,10 @@ functions.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from ..ir.expr import Expr, Graph, has_effect
-from ..ir.trace import Trace, tracing
+from ..ir.trace import Trace
 from ..ops.elementwise import where
 from ..ops.linear import reshape
 from ..ops.logic import less_equal
@@ -18,7 +17,7 @@ from ..ops.subgraphs import passed_on
 from .patterns import fitted, number
 from .rewrite import Rule, rewrite, rule
 
-__all__ = ["all_branches", "decide"]
+__all__ = ["decide"]
 
 ELEMENTS = 256  # that all branches together may compute, rather than to ask which one is wanted
 
@@ -53,24 +52,12 @@ def chosen_value(trace: Trace, node: Expr) -> Any:
         return None
     if index.ndim > 0 and passed_on(cond) and any(map(_multiplies, branches)):
         return None  # a look at the index is cheaper than products that are mostly for nothing
-    return fitted(_chosen(index, [trace.inline(graph, x)[node.kwargs["index"]] for graph in branches]), node)
-
-
-def all_branches(cond: Expr) -> Graph:
-    """The graph of a ``cond`` that computes all branches and chooses their results."""
-    with tracing() as trace:
-        index, *x = [trace.parameter(arg.aval, f"x{i}") for i, arg in enumerate(cond.args)]
-        results = [trace.inline(graph, x) for graph in cond.kwargs["branches"]]
-        return trace.graph([trace.lift(_chosen(index, row)) for row in zip(*results, strict=True)])
-
-
-def _chosen(index: Expr, results: Sequence[Expr]) -> Any:
-    """The result with the number ``index``, for each example its own."""
-    chosen: Any = results[-1]
+    results = [trace.inline(graph, x)[node.kwargs["index"]] for graph in branches]
+    chosen = results[-1]
     for i, result in reversed(list(enumerate(results[:-1]))):
         here = less_equal(index, index.dtype.type(i))
-        chosen = where(reshape(here, shape=(*index.shape, *(1,) * (result.ndim - index.ndim))), result, chosen)
-    return chosen
+        chosen = where(reshape(here, shape=(*index.shape, *(1,) * (node.ndim - index.ndim))), result, chosen)
+    return fitted(chosen, node)
 
 
 def _safe(graph: Graph, examples: bool) -> bool:

@@ -41,6 +41,17 @@ def test_operands_that_are_read_elsewhere_are_not_written_over():
 
 
 @pytest.mark.parametrize("flag", [1.0, -1.0])
+def test_an_operand_returned_twice_gives_two_results(flag):
+    """One branch returns the same array twice, the other one two: they cannot lie in the same memory."""
+
+    def function(x, w, flag):
+        return dp.cond(flag > 0, lambda y: (y, y), lambda y: (dp.sin(y) @ w @ w, dp.cos(y) @ w @ w), x @ w)
+
+    assert GuardStep not in steps(function, X, W, flag)
+    compare(dp.defn(function, backend="cpu")(X, W, flag), function(dp.asarray(X), W, flag))
+
+
+@pytest.mark.parametrize("flag", [1.0, -1.0])
 def test_both_branches_again_and_again(flag):
     compiled = dp.defn(mended, backend="cpu")
     for sign in (1, -1, -1, 1):
@@ -103,6 +114,20 @@ def test_the_branch_is_compiled_when_it_is_taken(monkeypatch):
     for flag, expected in ((1.0, 0), (-1.0, 1), (1.0, 1), (-1.0, 1)):
         compiled(X, W, flag)
         assert len(built) == expected
+
+
+def test_of_many_examples_only_branches_that_one_chooses_are_computed():
+    def function(x, w, number, i):
+        branches = [lambda y: y, lambda y: dp.sin(y) @ w @ w, lambda y: dp.sort(y) * y[i]]
+        return dp.vmap(lambda row, number: dp.switch(number, branches, row @ w))(x, number)
+
+    compiled = dp.defn(function, backend="cpu")
+    assert GuardStep in steps(function, X, W, np.arange(3), 0)
+    for number in ([0, 0, 0], [1, 0, -5], [0, 1, 1]):
+        compare(compiled(X, W, np.array(number), 9), function(dp.asarray(X), W, np.array(number), dp.asarray(9)))
+    compare(compiled(X, W, np.array([7, 1, 0]), 3), function(dp.asarray(X), W, np.array([7, 1, 0]), dp.asarray(3)))
+    with pytest.raises(dp.errors.IndexingError, match="index 9 is out of bounds for axis 1 of size 4"):
+        compiled(X, W, np.array([0, 1, 2]), 9)
 
 
 def test_an_error_in_the_branch_names_the_line():

@@ -16,7 +16,6 @@ import numpy as np
 
 from ...ir.expr import Expr, Graph, subgraphs
 from ...ops.mark import stop_grad
-from ...passes.branches import all_branches
 from ...shapes import DYNAMIC
 from ..base import Array
 from . import native
@@ -125,7 +124,7 @@ def parts_of(node: Expr, build: Build) -> dict[str, Any]:
 def runner(node: Expr, parts: dict[str, Any]) -> Callable[..., Sequence[Array]]:
     """A function of the operands' arrays that gives those of the results."""
     if node.op.name == "cond":
-        return functools.partial(_branch, node, list(parts.values()))
+        return functools.partial(_branch, node, list(parts.values()).__getitem__)
     loop = _Loop(node, parts)
     return loop.natively if loop.native else loop.in_python
 
@@ -133,24 +132,22 @@ def runner(node: Expr, parts: dict[str, Any]) -> Callable[..., Sequence[Array]]:
 def otherwise(node: Expr, build: Build) -> Callable[..., Sequence[Array]]:
     """A function of the operands' arrays that gives the results of a ``cond`` whose first branch is not the one that is
     chosen. What it needs is compiled when it is called."""
-    branches = [*node.kwargs["branches"]]
-    every = node.args[0].ndim > 0
-    made = functools.cache(lambda i: build(separate(all_branches(node) if every else branches[i])))
+    branches = node.kwargs["branches"]
+    return functools.partial(_branch, node, functools.cache(lambda i: build(separate(branches[i]))))
 
-    def run(*x: Any) -> Sequence[Array]:
-        given = [_whole(a) for a in x]
-        found: Sequence[Array] = made(0)(given) if every else made(min(int(given[0]), len(branches) - 1))(given[1:])
+
+def _branch(node: Expr, branch: Callable[[int], Any], index: Any, *x: Any) -> Sequence[Array]:
+    """The results of the branch that is chosen; of several, if every example chooses, each one's for its examples."""
+    chosen = np.clip(index, 0, len(node.kwargs["branches"]) - 1)
+    given = [_whole(a) for a in x]
+    if chosen.ndim == 0:
+        found: Sequence[Array] = branch(int(chosen))(given)
         return found
-
-    return run
-
-
-def _branch(node: Expr, branches: list[Any], index: Any, *x: Any) -> Sequence[Array]:
-    if index.ndim:
-        found: Sequence[Array] = node.op.body(index, *x, **node.kwargs)
-        return found
-    chosen: Sequence[Array] = branches[min(max(int(index), 0), len(branches) - 1)]([_whole(a) for a in x])
-    return chosen
+    results = [np.empty(y.shape, y.dtype) for y in node.kwargs["branches"][0].outputs]
+    for i in np.unique(chosen).tolist():
+        for result, value in zip(results, branch(i)(given), strict=True):
+            result[chosen == i] = value[chosen == i]
+    return results
 
 
 def _whole(x: Any) -> Array:
