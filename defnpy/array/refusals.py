@@ -299,7 +299,8 @@ def _number(name: str) -> Any:
 
 
 def _index(self: Any) -> NoReturn:
-    choice = _taken() and f"{_taken()}; of functions, call dp.switch(index, functions, *operands)"
+    taken = _taken()
+    choice = taken and f"{taken}; of functions, call dp.switch(index, functions, *operands)"
     hint = _range_hint() or choice or _NUMBER
     raise TraceError(f"int() of a traced value {self.aval}", where=quote(capture()), hint=hint)
 

@@ -22,6 +22,8 @@ def guards(graph: Graph) -> dict[Expr, tuple[Expr, ...]]:
         closed = node.op.name == "cond" and not is_open(node) and not has_effect(node)
         if closed and node.args[0].dtype == DEFAULT_INT:
             found[node] = passed_on(node)
+    if not any(found.values()):
+        return {}
     users = graph.users()
     ends = {*graph.outputs, *graph.effects}
 

@@ -2,7 +2,7 @@
 
 Single numbers that are carried are variables, and an iteration is straight-line code. What fits: elementwise ops,
 branches and inner loops on values of one element; elements of larger arrays, taken by an index; sequences with rows of
-one element, read and made. Arrays may be carried, and be rows, if all have the same number of elements, a few hundred
+one element, read and made. Arrays may be carried, and be rows, if all have the same number of elements, a few thousand
 at most, and are computed elementwise: then an iteration ends with a loop over these, its lanes, and what is carried
 changes where it lies. Everything else leaves the loop to the backend, which runs its graphs again and again.
 """
@@ -179,7 +179,7 @@ class _Writer(Draft):
             ]
         new = self._graph(body, [*names, *xs, *outer], lanes)
         ends = list[Statement]()
-        tapes = [(n, names[j]) for n, j in ((body.inputs[j], j) for j in params["record"])]
+        tapes = [(body.inputs[j], names[j]) for j in params["record"]]
         for buffer, (n, value) in zip(made[k:], [*zip(body.outputs[k:], new[k:], strict=True), *tapes], strict=False):
             if buffer is not None and n.size == 1:
                 self.block.append(Store(buffer, place, value))

@@ -30,12 +30,11 @@ from .arguments import (
     tensors,
 )
 from .conditions import float_dtype, name_of, refuse_narrow, refuse_random, refuse_single
+from .kinks import SMALLER
 from .noise import rounding, rounding_inside
+from .quotients import STEPS_DOWN
 
 __all__ = ["GradientCheckError", "VacuousCheckWarning", "check_grads"]
-
-SMALLER = 8  # where differences disagree, they are taken again with a step so many times smaller
-STEPS_DOWN = 18  # so often, if rounding allows: arguments may be far smaller than others beside them
 
 
 class GradientCheckError(AssertionError):

@@ -11,12 +11,14 @@ import numpy as np
 from .kinks import SMALLER
 from .noise import rounding
 
-__all__ = ["Evaluate", "Quotients", "refine"]
+__all__ = ["STEPS_DOWN", "Evaluate", "Quotients", "refine"]
 
 Array = np.ndarray[Any, Any]
 Evaluate = Callable[[Array, Array], tuple[Array, Array]]  # positions and steps to the values above and below
 
-STEPS_DOWN = 18  # how often a step is made smaller where quotient and gradient disagree
+# How often a step is made smaller where quotient and gradient disagree, if rounding allows: arguments may be far
+# smaller than others beside them.
+STEPS_DOWN = 18
 
 
 @dataclass

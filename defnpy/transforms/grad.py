@@ -12,7 +12,7 @@ from .. import tree
 from ..dtypes import bool_, cotangent_dtype
 from ..errors import GradientError
 from ..ir.aval import Aval, Avals
-from ..ir.expr import Expr, Graph, Value, topological
+from ..ir.expr import Expr, Graph, Value, subgraphs, topological
 from ..ir.op import ITEM, Op
 from ..ir.trace import Trace, aval_of, current, tracing
 from ..ops.convert import astype
@@ -210,16 +210,12 @@ def context(op: Op, kind: Any) -> dict[str, Any]:
 
 def _selects(node: Expr) -> bool:
     """Whether a graph that a node runs makes a selection of its own, which must reach what stands before the node."""
-    pending: list[Any] = [value for name, value in node.params if name in node.op.graphs]
+    pending = [node]
     while pending:
-        value = pending.pop()
-        if isinstance(value, tuple):
-            pending += value
-        elif isinstance(value, Graph):
-            nodes = value.nodes()
-            if any(inner.op is where and inner.dtype.kind == "f" for inner in nodes):
-                return True
-            pending += [v for inner in nodes for name, v in inner.params if name in inner.op.graphs]
+        inside = [inner for _, graph in subgraphs(pending.pop()) for inner in graph.nodes()]
+        if any(inner.op is where and inner.dtype.kind == "f" for inner in inside):
+            return True
+        pending += [inner for inner in inside if inner.op.graphs]
     return False
 
 

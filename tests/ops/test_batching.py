@@ -73,21 +73,29 @@ def check_batching(op: Op, case: Case, backend: str | None = None, axis: int = 0
             np.testing.assert_allclose(found, expected, **CLOSE, err_msg=str(choice))
 
 
-def check_batched_gradient(op: Op, case: Case) -> None:
-    """The gradients of all examples at once, and the gradient through the batch, against a loop of gradients."""
-    rows = examples(op, case)
+def differentiated(op: Op, rows: Any, params: dict[str, Any]) -> tuple[tuple[int, ...], list[Any], Callable[..., Any]]:
+    """The numbers of the operands that are floats, the results that are, for one example, and the function of weights
+    for these and of all operands that gives their weighted sum."""
     numbers = tuple(i for i, a in enumerate(rows[0]) if a.dtype.kind == "f")
-    function = bound(op, case.params)
+    function = bound(op, params)
     ys = function(*map(dp.asarray, rows[0]))
     floats = [i for i, y in enumerate(ys) if y.dtype.kind == "f"]
-    if not numbers or not floats:
-        return
-    rng = np.random.default_rng(1)
-    weights = [tuple(dp.asarray(rng.standard_normal(ys[i].shape)) for i in floats) for _ in rows]
 
     def projected(w: Any, *xs: Any) -> Any:
         found = function(*xs)
         return sum(dp.sum(found[i] * each) for i, each in zip(floats, w, strict=True))
+
+    return numbers, [ys[i] for i in floats], projected
+
+
+def check_batched_gradient(op: Op, case: Case) -> None:
+    """The gradients of all examples at once, and the gradient through the batch, against a loop of gradients."""
+    rows = examples(op, case)
+    numbers, ys, projected = differentiated(op, rows, case.params)
+    if not numbers or not ys:
+        return
+    rng = np.random.default_rng(1)
+    weights = [tuple(dp.asarray(rng.standard_normal(y.shape)) for y in ys) for _ in rows]
 
     def total(w: Any, *xs: Any) -> Any:
         return dp.sum(dp.vmap(projected)(w, *xs))
@@ -136,22 +144,16 @@ def test_the_rules_of_the_gradient_agree_with_a_loop(op: Op, case: Case) -> None
 def check_batched_second_order(op: Op, case: Case) -> None:
     """The products of all examples' Hessians with a direction, reverse over reverse, against a loop of them."""
     rows = examples(op, case)
-    numbers = tuple(i for i, a in enumerate(rows[0]) if a.dtype.kind == "f")
-    function = bound(op, case.params)
-    ys = function(*map(dp.asarray, rows[0]))
-    floats = [i for i, y in enumerate(ys) if y.dtype.kind == "f"]
-    if not numbers or not floats:
+    numbers, ys, projected = differentiated(op, rows, case.params)
+    if not numbers or not ys:
         return
     rng = np.random.default_rng(1)
-    weights = [dp.asarray(rng.standard_normal(ys[i].shape)) for i in floats]
+    weights = tuple([dp.asarray(rng.standard_normal(y.shape)) for y in ys])
     directions = [dp.asarray(rng.standard_normal(rows[0][i].shape)) for i in numbers]
 
-    def projected(*xs: Any) -> Any:
-        found = function(*xs)
-        return sum(dp.sum(found[i] * each) for i, each in zip(floats, weights, strict=True))
-
     def along(*xs: Any) -> Any:
-        return sum(dp.sum(g * d) for g, d in zip(dp.grad(projected, numbers)(*xs), directions, strict=True))
+        gradients = dp.grad(projected, tuple(n + 1 for n in numbers))(weights, *xs)
+        return sum(dp.sum(g * d) for g, d in zip(gradients, directions, strict=True))
 
     product = dp.grad(along, numbers)
     loop = [product(*map(dp.asarray, row)) for row in rows]

@@ -39,18 +39,23 @@ def word_u32(at, i):
     return odd if at & 32 != 0 else even
 
 
+def quarters_near(x, half_pi, shifter):
+    """(shifted, r, tail): x = n pi / 2 + r + tail for 0 <= x < 2**17, by a pi / 2 of three words; n in the low bits of
+    the first."""
+    shifted = fma(x, _TWO_OVER_PI, shifter)
+    n = shifted - shifter
+    r0 = fma(n, -half_pi[0], x)
+    p = n * half_pi[1]
+    r, e = two_sum(r0, -p)
+    return shifted, r, fma(n, -half_pi[2], e - fma(n, half_pi[1], -p))
+
+
 def quarters_f32(x):
     """(n, r, tail): x = n pi / 2 + r + tail for x >= 0, n an int32 to be taken modulo 4, |r| <= pi / 4.
 
     Below 2**17 with a pi / 2 of three words; above, the product of the 24 bits of x and 96 bits of 2 / pi, modulo 4.
     """
-    half_pi = _HALF_PI[32]
-    shifted = fma(x, _TWO_OVER_PI, _ROUND_F32)
-    n = shifted - _ROUND_F32
-    r0 = fma(n, -half_pi[0], x)
-    p = n * half_pi[1]
-    near, e = two_sum(r0, -p)
-    near_low = fma(n, -half_pi[2], e - fma(n, half_pi[1], -p))
+    shifted, near, near_low = quarters_near(x, _HALF_PI[32], _ROUND_F32)
     bits = as_int(x)
     at = uint32((bits >> 23) - 144)
     w0, w1, w2, w3 = word(at, 0), word(at, 1), word(at, 2), word(at, 3)
@@ -98,13 +103,7 @@ def quarters_f64(x):
     halves of the products with it. The five words from there on are multiplied exactly, by fma, and summed without
     error as far as it can show: down to 2**-117 turns, as x can be within 2**-62 of a multiple of pi / 2.
     """
-    half_pi = _HALF_PI[64]
-    shifted = fma(x, _TWO_OVER_PI, _ROUND_F64)
-    k = shifted - _ROUND_F64
-    r0 = fma(k, -half_pi[0], x)
-    p = k * half_pi[1]
-    near, e = two_sum(r0, -p)
-    near_low = fma(k, -half_pi[2], e - fma(k, half_pi[1], -p))
+    shifted, near, near_low = quarters_near(x, _HALF_PI[64], _ROUND_F64)
     bits = as_int(x)
     b = (((bits >> 52) - 987) * 1366) >> 16  # (exponent + 36) // 48
     w0, w1, w2, w3, w4 = turn_words(b)
